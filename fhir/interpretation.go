@@ -18,7 +18,7 @@ var flags = map[string]string{
 // stays the analyzer's own: it is never dropped and never taken for another.
 func interpretation(flag string, s Setting) codeableConcept {
 	parts := strings.Split(flag, "^")
-	code := word(parts[0])
+	code := compact(parts[0])
 	own := len(parts) > 2 && parts[2] != "" && parts[2] != "HL70078"
 	if display, known := flags[code]; known && !own {
 		c := codeableConcept{Coding: []coding{{flagsSystem, code, display}}}
@@ -28,7 +28,7 @@ func interpretation(flag string, s Setting) codeableConcept {
 		return c
 	}
 	if code == "" {
-		code = word(flag)
+		code = compact(flag)
 	}
 	return codeableConcept{Coding: []coding{{System: flagSystem + urn(s.Analyzer), Code: code}}, Text: text(flag)}
 }

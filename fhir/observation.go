@@ -94,14 +94,14 @@ func tags(p filing.Part, s Setting) meta {
 // that alone, since it must not share a code with its Observation (R4 obs-7).
 func code(r filing.Result, s Setting) codeableConcept {
 	own := codeSystem + urn(s.Analyzer)
-	sent := word(r.Test.Code)
+	sent := compact(r.Test.Code)
 	name := text(r.Test.Text)
 	var c codeableConcept
 	if sent != "" && (r.As != filing.AsComponent || r.Distinct == "") {
 		c.Coding = append(c.Coding, coding{own, sent, name})
 	}
 	if sent != "" && r.Distinct != "" {
-		c.Coding = append(c.Coding, coding{own, sent + "^" + word(r.Distinct), ""})
+		c.Coding = append(c.Coding, coding{own, sent + "^" + compact(r.Distinct), ""})
 	}
 	if r.LOINC != "" {
 		c.Coding = append(c.Coding, coding{loincSystem, r.LOINC, text(r.Display)})

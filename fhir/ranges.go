@@ -22,7 +22,7 @@ func ranges(r filing.Result) []referenceRange {
 		return nil
 	}
 	low, high := bounds(said)
-	return []referenceRange{{limits{measure(low, r), measure(high, r)}, said}}
+	return []referenceRange{{span{measure(low, r), measure(high, r)}, said}}
 }
 
 // bounds reads 4.00-10.00, -5 - 5, 70_105, 20 to 10,000,000, < 4.5. A bound may be negative, so the text is not cut at the

@@ -56,7 +56,7 @@ func Sheet(p filing.Part, ids map[string]string, held int, s Setting) Resource {
 
 // panel is what was ordered, else LOINC's word for any laboratory report.
 func panel(p filing.Part, s Setting) codeableConcept {
-	sent, name := word(p.Panel.Code), text(p.Panel.Text)
+	sent, name := compact(p.Panel.Code), text(p.Panel.Text)
 	if sent == "" && name == "" {
 		return codeableConcept{Coding: []coding{{loincSystem, "11502-2", "Laboratory report"}}, Text: "Laboratory report"}
 	}

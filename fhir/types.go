@@ -75,7 +75,7 @@ type answer struct {
 	ValueQuantity        *quantity         `json:"valueQuantity,omitempty"`
 	ValueCodeableConcept *codeableConcept  `json:"valueCodeableConcept,omitempty"`
 	ValueString          string            `json:"valueString,omitempty"`
-	ValueRange           *limits           `json:"valueRange,omitempty"`
+	ValueRange           *span             `json:"valueRange,omitempty"`
 	ValueRatio           *ratio            `json:"valueRatio,omitempty"`
 	ValueTime            string            `json:"valueTime,omitempty"`
 	ValueDateTime        string            `json:"valueDateTime,omitempty"`
@@ -138,7 +138,7 @@ type quantity struct {
 	Code       string      `json:"code,omitempty"`
 }
 
-type limits struct {
+type span struct {
 	Low  *quantity `json:"low,omitempty"`
 	High *quantity `json:"high,omitempty"`
 }
@@ -154,7 +154,7 @@ type period struct {
 }
 
 type referenceRange struct {
-	limits
+	span
 	Text string `json:"text,omitempty"`
 }
 
@@ -199,5 +199,5 @@ func text(s string) string {
 	}, s))
 }
 
-// word makes s a code of FHIR: no spaces but single ones inside.
-func word(s string) string { return strings.Join(strings.Fields(text(s)), " ") }
+// compact makes s a code of FHIR: no spaces but single ones inside.
+func compact(s string) string { return strings.Join(strings.Fields(text(s)), " ") }

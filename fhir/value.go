@@ -30,7 +30,7 @@ func measure(number string, r filing.Result) *quantity {
 		return nil
 	}
 	q := &quantity{Value: json.Number(number), Unit: text(r.Unit)}
-	if code := word(r.UCUM); code != "" {
+	if code := compact(r.UCUM); code != "" {
 		q.System, q.Code = ucumSystem, code
 	}
 	return q
@@ -78,7 +78,7 @@ func (a *answer) value(r filing.Result, s Setting) (same bool) {
 			return text(v.Raw) == c.Coding[0].Code
 		}
 	case lab.Interval:
-		if l := (limits{measure(v.Low, r), measure(v.High, r)}); (l.Low != nil || v.Low == "") && (l.High != nil || v.High == "") && (l.Low != nil || l.High != nil) {
+		if l := (span{measure(v.Low, r), measure(v.High, r)}); (l.Low != nil || v.Low == "") && (l.High != nil || v.High == "") && (l.Low != nil || l.High != nil) {
 			a.ValueRange = &l
 			return false
 		}
@@ -131,7 +131,7 @@ func coded(v lab.Value, s Setting) codeableConcept {
 		if c.Text == "" {
 			c.Text = text(code.Text)
 		}
-		if word(code.Code) == "" {
+		if compact(code.Code) == "" {
 			continue
 		}
 		system := codeSystem + urn(s.Analyzer)
@@ -143,7 +143,7 @@ func coded(v lab.Value, s Setting) codeableConcept {
 		case code.System != "":
 			system += ":" + urn(code.System)
 		}
-		c.Coding = append(c.Coding, coding{system, word(code.Code), text(code.Text)})
+		c.Coding = append(c.Coding, coding{system, compact(code.Code), text(code.Text)})
 	}
 	if c.Text == "" && len(c.Coding) > 0 {
 		c.Text = c.Coding[0].Code
