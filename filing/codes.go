@@ -37,10 +37,10 @@ func severalAspects(results []lab.Result) map[string]bool {
 // another unit, the line is held unless a person lifted the hold. Lifted, it goes out under its raw code alone: a LOINC
 // stands for one unit.
 func (r *Rules) read(line *Result, several bool, lifted func(hold string) bool) {
-	line.as = AsResult
+	line.As = AsResult
 	line.UCUM = ucum(line.Result)
 	if line.Value.Kind == lab.Bulk {
-		line.as = AsIgnore // rules 7: bulk data stays raw until it is asked for
+		line.As = AsIgnore // rules 7: bulk data stays raw until it is asked for
 		return
 	}
 	hold := func(reason string) {
@@ -65,13 +65,13 @@ func (r *Rules) read(line *Result, several bool, lifted func(hold string) bool) 
 			return
 		}
 	}
-	line.as = role(entries[0])
+	line.As = role(entries[0])
 	line.Distinct = entries[0].Aspect
 	hold(Unit)
 }
 
 func (line *Result) take(c Code) {
-	line.as = role(c)
+	line.As = role(c)
 	line.Distinct = c.Aspect
 	line.LOINC, line.Display = c.LOINC, c.Display
 	if c.Trust && loincSystem(line.Test.System) && LOINC(line.Test.Code) {

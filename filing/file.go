@@ -49,9 +49,8 @@ type Result struct {
 	Display    string   // of the LOINC
 	UCUM       string   // of the unit; empty: not known
 	Components []Result // what belongs to it (as: component)
+	As         string   // result or component
 	Remarks    []string // lines that became notes (as: note), and what filing has to say about it
-
-	as string
 }
 
 // File decides about everything a message says. It never fails and never drops a result: what may not go out is held.
@@ -84,7 +83,7 @@ func (r *Rules) File(rep lab.Report, item Item) []Part {
 				line.Remarks = append(line.Remarks, "The analyzer doubts this result (status W).")
 			}
 			r.read(&line, several[bare(result.Test.Code)], func(hold string) bool { return lifted[Decision{i, j, hold}] })
-			if line.as == AsIgnore {
+			if line.As == AsIgnore {
 				part.Ignored++
 				continue
 			}

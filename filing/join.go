@@ -11,7 +11,7 @@ func join(lines []Result, lifted func(line Result, hold string) bool) []Result {
 	owner := make([]int, len(lines)) // index of the line each belongs to, -1: it stands alone
 	for i, line := range lines {
 		owner[i] = -1
-		if line.as != AsResult {
+		if line.As != AsResult {
 			owner[i] = ownerOf(lines, i)
 		}
 	}
@@ -20,7 +20,7 @@ func join(lines []Result, lifted func(line Result, hold string) bool) []Result {
 			continue
 		}
 		main := &lines[owner[i]]
-		if line.as == AsNote {
+		if line.As == AsNote {
 			main.Remarks = append(main.Remarks, sentence(line))
 			continue
 		}
@@ -33,6 +33,7 @@ func join(lines []Result, lifted func(line Result, hold string) bool) []Result {
 	var results []Result
 	for i, line := range lines {
 		if owner[i] < 0 {
+			line.As = AsResult
 			results = append(results, line)
 		}
 	}
@@ -50,12 +51,12 @@ func ownerOf(lines []Result, at int) int {
 		func(Result) bool { return true },
 	} {
 		for i := at - 1; i >= 0; i-- {
-			if lines[i].as == AsResult && fits(lines[i]) {
+			if lines[i].As == AsResult && fits(lines[i]) {
 				return i
 			}
 		}
 		for i := at + 1; i < len(lines); i++ {
-			if lines[i].as == AsResult && fits(lines[i]) {
+			if lines[i].As == AsResult && fits(lines[i]) {
 				return i
 			}
 		}

@@ -63,16 +63,14 @@ func (r *Rules) Check() []error {
 		}
 		c.check(complain)
 		for j, other := range r.Codes[:i] {
-			if other.Code != c.Code {
-				continue
+			if c.LOINC != "" && other.LOINC == c.LOINC && (c.As == AsComponent) != (other.As == AsComponent) {
+				complain("it has the LOINC of codes[%d], and one of both is a component; they must differ", j) // R4 obs-7
 			}
 			switch {
+			case other.Code != c.Code:
 			case (other.Aspect == "") != (c.Aspect == ""):
 				complain("codes[%d] is the same code, and only one of both names an aspect; a code with several aspects needs the aspect in every entry", j)
 			case other.Aspect != c.Aspect:
-				if c.LOINC != "" && other.LOINC == c.LOINC && (c.As == AsComponent) != (other.As == AsComponent) {
-					complain("it has the LOINC of codes[%d], of which it is a component; they must differ", j)
-				}
 			case other.Unit == c.Unit:
 				complain("codes[%d] is the same code%s again", j, aside(c))
 			case other.Unit == "" || c.Unit == "":
