@@ -35,13 +35,48 @@ type Reply struct {
 // An error is an Outcome and stands for the request as a whole: nothing of it was carried out, or nobody knows; then Reply
 // has the limits alone.
 func (c *Client) Create(ctx context.Context, resources []Resource) (Reply, error) {
+	create := c.batch
 	if len(resources) == 1 {
-		return c.single(ctx, resources[0])
+		create = c.single
 	}
-	return c.batch(ctx, resources)
+	reply, err := create(ctx, resources)
+	for i, o := range reply.Outcomes {
+		if o.Multiple() {
+			reply.Outcomes[i] = c.lookUp(ctx, resources[i], o)
+		}
+	}
+	return reply, err
 }
 
-func (c *Client) single(ctx context.Context, r Resource) (Reply, error) {
+// lookUp finds the id of a resource that the server has more than once and therefore did not tell.
+func (c *Client) lookUp(ctx context.Context, r Resource, o Outcome) Outcome {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.url("fhir/R4/"+r.Type+"?"+r.IfNoneExist+"&_count=1"), nil)
+	if err != nil {
+		return noURL(err)
+	}
+	reply, status, header, body, err := c.do(req)
+	if err != nil {
+		return unreached(err)
+	}
+	if status != http.StatusOK {
+		return refusal(status, body, header, reply.Limits)
+	}
+	var found struct {
+		Entry []struct {
+			Resource struct {
+				ID string `json:"id"`
+			} `json:"resource"`
+		} `json:"entry"`
+	}
+	if json.Unmarshal(body, &found) != nil || len(found.Entry) == 0 || !isID(found.Entry[0].Resource.ID) {
+		return strange(status)
+	}
+	o.ID = found.Entry[0].Resource.ID
+	return o
+}
+
+func (c *Client) single(ctx context.Context, resources []Resource) (Reply, error) {
+	r := resources[0]
 	req, err := c.request(ctx, "/"+r.Type, r.Body)
 	if err != nil {
 		return Reply{}, err
@@ -195,8 +230,12 @@ func refusal(status int, body []byte, h http.Header, l Limits) Outcome {
 }
 
 // strange is an answer that is none of FHIR: a page of a proxy or a captive portal, half a body.
-func strange(status int) error {
+func strange(status int) Outcome {
 	return Outcome{Class: Weather, Status: status, Code: "answer", Detail: "the answer is not what a FHIR server gives"}
+}
+
+func noURL(err error) Outcome {
+	return Outcome{Class: OurFault, Code: "access", Detail: "server.url is no URL", cause: err}
 }
 
 // Health asks the server whether it and its databases are well; nil: they are. It needs no credentials and sends none.
@@ -227,7 +266,7 @@ func (c *Client) url(path string) string { return strings.TrimRight(c.Base, "/")
 func (c *Client) request(ctx context.Context, path string, body []byte) (*http.Request, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url("fhir/R4"+path), bytes.NewReader(body))
 	if err != nil {
-		return nil, Outcome{Class: OurFault, Code: "access", Detail: "server.url is no URL", cause: err}
+		return nil, noURL(err)
 	}
 	req.Header.Set("Content-Type", "application/fhir+json")
 	return req, nil

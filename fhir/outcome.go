@@ -33,7 +33,7 @@ func (c Class) String() string { return classes[c] }
 type Outcome struct {
 	Class    Class
 	Status   int             // of HTTP or of the entry; 0: there was no answer
-	ID       string          // id the resource has on the server; empty unless Done, and when Multiple
+	ID       string          // id the resource has on the server; empty unless Done
 	Existing json.RawMessage // Exists: the resource as the server has it, when it was given
 	Code     string          // issue code ("structure", "throttled"), or a word of ours ("network")
 	Path     string          // element at fault ("Observation.code"), if named
@@ -60,8 +60,7 @@ func (o Outcome) Unwrap() error { return o.cause }
 // Done tells that the resource is on the server.
 func (o Outcome) Done() bool { return o.Class == Stored || o.Class == Exists }
 
-// Multiple tells that the server has the resource more than once: it is stored, under ids nobody told us, by a sender that
-// goes past the conditional create.
+// Multiple tells that the server has the resource more than once, by a sender that goes past the conditional create.
 func (o Outcome) Multiple() bool {
 	return o.Class == Exists && o.Status == http.StatusPreconditionFailed
 }
