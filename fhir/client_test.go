@@ -366,6 +366,7 @@ func TestDiffers(t *testing.T) {
 		{"as kept by JavaScript", strings.ReplaceAll(ours, "5.40", "5.4"), ""},
 		{"with id and meta", strings.Replace(ours, "{", `{"id":"x","meta":{"versionId":"1"},`, 1), ""},
 		{"a coding more", strings.Replace(ours, "[", `[{"system":"urn:lab","code":"z"},`, 1), ""},
+		{"another name for a code", strings.Replace(ours, `"code":"2345-7"`, `"code":"2345-7","display":"Glucose"`, 1), ""},
 		{"other value", strings.ReplaceAll(ours, "5.40", "5.41"), "valueQuantity"},
 		{"other unit", strings.ReplaceAll(ours, "mmol/L", "mg/dL"), "valueQuantity"},
 		{"other kind of value", strings.ReplaceAll(ours, `"valueQuantity":{"value":5.40,"unit":"mmol/L"}`, `"valueString":"5.40"`), "value"},

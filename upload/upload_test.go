@@ -2,12 +2,17 @@ package upload
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"log"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -654,6 +659,73 @@ func TestBatches(t *testing.T) {
 		}
 	})
 }
+
+// The same through net/http on both sides and a pipe between, where bodies are streams and answers are cut.
+func TestOverPipes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStand(t, sandbox.Options{})
+		listen := &pipes{conns: make(chan net.Conn), closed: make(chan struct{})}
+		web := &http.Server{Handler: s.server, ErrorLog: log.New(io.Discard, "", 0)}
+		served := make(chan struct{})
+		go func() { web.Serve(listen); close(served) }()
+		wire := &http.Transport{DialContext: listen.dial}
+		s.start(wire)
+		for i, trouble := range []func(*sandbox.Switches){
+			func(*sandbox.Switches) {},
+			func(w *sandbox.Switches) { w.LoseAnswers = 2 },
+			func(w *sandbox.Switches) { w.RedisDown = true },
+			func(w *sandbox.Switches) { w.Off = true },
+			func(w *sandbox.Switches) { w.Conflicts = 3 },
+		} {
+			s.server.Switch(trouble)
+			s.put("alpha", panel(fmt.Sprintf("10000000%d", i), codes(70)...))
+			time.Sleep(10 * time.Minute)
+			s.server.Switch(func(w *sandbox.Switches) { *w = sandbox.Switches{} })
+			s.settle(5 * time.Minute)
+		}
+		s.server.DropTokens()
+		s.put("alpha", panel("200000000", codes(70)...))
+		s.settle(time.Minute)
+		s.holds(6*70, 6)
+		s.stop()
+		wire.CloseIdleConnections()
+		web.Close()
+		<-served
+	})
+}
+
+// pipes is a network of net.Pipe.
+type pipes struct {
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (p *pipes) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	here, there := net.Pipe()
+	select {
+	case p.conns <- there:
+		return here, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.conns:
+		return c, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipes) Close() error {
+	p.once.Do(func() { close(p.closed) })
+	return nil
+}
+
+func (p *pipes) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 80} }
 
 // A batch refused as one is cut in halves until the guilty one stands alone.
 func TestHalving(t *testing.T) {

@@ -131,13 +131,16 @@ func (s *stand) start(network http.RoundTripper) {
 		network = s.server
 	}
 	h, err := auth.Client(auth.Config{
-		ClientID: s.client.ID, Secret: func() (string, error) { return s.secret, nil }, Server: "https://lab.example/", Network: network,
+		ClientID: s.client.ID, Secret: func() (string, error) { return s.secret, nil }, Server: base, Network: network,
 	})
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	s.run(&fhir.Client{HTTP: h, Base: "https://lab.example/"})
+	s.run(&fhir.Client{HTTP: h, Base: base})
 }
+
+// base is the server's address; http, so that it also serves where there are pipes and no certificates.
+const base = "http://127.0.0.1/"
 
 func (s *stand) run(server Server) {
 	u := &Uploader{Queue: s.queue, Server: server, Lanes: s.lanes, Watch: s.watch, Log: slog.New(slog.NewTextHandler(s.log, nil))}
