@@ -180,7 +180,7 @@ func device(r filing.Result, s Setting) *reference {
 	if sent := text(r.Device); sent != "" {
 		display += ", " + sent
 	}
-	return &reference{Type: "Device", Identifier: &identifier{System: analyzerSystem, Value: s.Analyzer}, Display: text(display)}
+	return &reference{Type: "Device", Identifier: &identifier{System: analyzerSystem, Value: text(s.Analyzer)}, Display: text(display)}
 }
 
 func annotations(notes []string) []annotation {
