@@ -15,9 +15,10 @@ const (
 	sheetSystem     = "urn:labagent:sheet"
 	accessionSystem = "urn:labagent:accession"
 	specimenSystem  = "urn:labagent:specimen"
-	orderSystem     = "urn:labagent:order"
+	placerSystem    = "urn:labagent:order"
 	analyzerSystem  = "urn:labagent:analyzer"
 	stateSystem     = "urn:labagent:state"
+	fillerSystem    = "urn:labagent:filler:"
 	codeSystem      = "urn:labagent:code:" // codes of tests, of panels, and of coded values
 	flagSystem      = "urn:labagent:flag:"
 
