@@ -176,6 +176,7 @@ type extension struct {
 // body writes a resource. It cannot fail: every number has been looked at before.
 func body(resource any) json.RawMessage {
 	var out bytes.Buffer
+	out.Grow(2048)
 	enc := json.NewEncoder(&out)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(resource); err != nil {
