@@ -5,7 +5,6 @@ import (
 	"compress/gzip"
 	"compress/zlib"
 	"encoding/json"
-	"errors"
 	"io"
 	"mime"
 	"net/http"
@@ -44,9 +43,7 @@ func (c *call) fhir() {
 		c.refuse(f)
 		return
 	}
-	c.s.mu.Lock()
 	rep, f := c.route(path, body)
-	c.s.mu.Unlock()
 	if c.r.Method != http.MethodGet && c.s.spend(func(w *Switches) *int { return &w.LoseAnswers }) {
 		c.drop()
 	}
@@ -68,8 +65,10 @@ func (c *call) stillKnown() *fault {
 	return nil
 }
 
-// route finds the interaction; the lock must be held.
+// route finds the interaction and carries it out, one at a time.
 func (c *call) route(path []string, body map[string]any) (reply, *fault) {
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
 	typ := path[0]
 	switch method := c.r.Method; {
 	case method == http.MethodPost && typ == "":
@@ -91,40 +90,26 @@ func (c *call) route(path []string, body map[string]any) (reply, *fault) {
 	return reply{}, notFound()
 }
 
+// reply sends a success. With return=minimal the body stays away, and with it all that a bundle's entries came to.
 func (c *call) reply(rep reply) {
-	h := c.w.Header()
-	var body string
+	var body any = rep.bundle
 	switch {
-	case rep.record != nil:
-		rep.record.headers(h)
-		if rep.status == http.StatusCreated {
-			h.Set("Location", c.base()+"fhir/R4/"+rep.record.typ+"/"+rep.record.id)
-		}
-		body = string(rep.record.json())
 	case rep.outcome != nil:
 		rep.outcome.Extension = c.tracing()
-		c.answer(rep.status, fhirJSON, rep.outcome)
-		return
-	default:
-		c.answerMinimal(rep)
-		return
+		body = rep.outcome
+	case rep.record != nil:
+		body = rep.record.body
+		rep.record.headers(c.w.Header())
+		if rep.status == http.StatusCreated {
+			c.w.Header().Set("Location", c.base()+"fhir/R4/"+rep.record.typ+"/"+rep.record.id)
+		}
 	}
-	if c.minimal() {
-		body = ""
-	}
-	c.text(rep.status, fhirJSON, body)
-}
-
-// answerMinimal answers with a bundle, or, asked with return=minimal, with nothing at all: the entries' results are lost.
-func (c *call) answerMinimal(rep reply) {
-	if c.minimal() {
+	if c.r.Header.Get("Prefer") == "return=minimal" {
 		c.text(rep.status, fhirJSON, "")
 		return
 	}
-	c.answer(rep.status, fhirJSON, rep.bundle)
+	c.answer(rep.status, fhirJSON, body)
 }
-
-func (c *call) minimal() bool { return c.r.Header.Get("Prefer") == "return=minimal" }
 
 // body reads the request's JSON; ok is false when it was refused already. A body of another kind is as good as none.
 func (c *call) body() (body map[string]any, ok bool) {
@@ -138,8 +123,10 @@ func (c *call) body() (body map[string]any, ok bool) {
 	}
 	var in io.Reader = c.r.Body
 	var err error
+	plain := false
 	switch c.r.Header.Get("Content-Encoding") {
 	case "", "identity":
+		plain = true
 	case "gzip":
 		in, err = gzip.NewReader(in)
 	case "deflate":
@@ -153,9 +140,7 @@ func (c *call) body() (body map[string]any, ok bool) {
 		data, err = io.ReadAll(io.LimitReader(in, maxBody+1))
 	}
 	switch {
-	case c.r.Context().Err() != nil:
-		c.drop()
-	case err != nil && errors.Is(err, io.ErrUnexpectedEOF) && in == io.Reader(c.r.Body):
+	case err != nil && plain: // the caller went away in the middle
 		c.drop()
 	case err != nil:
 		c.broken() // a corrupt gzip stream is what no handler expects

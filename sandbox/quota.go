@@ -84,7 +84,7 @@ func (c *call) cost(n int) *fault {
 	if c.over != nil {
 		return c.over
 	}
-	left, ends, over := c.s.spendWindow("fhir "+c.client.ID, n, c.s.o.Quota)
+	left, ends, over := c.s.spendWindow("fhir "+c.client.ID, n, c.s.switches.Quota)
 	c.interactions = rateLimit("fhirInteractions", left, ends)
 	c.over = over
 	return over

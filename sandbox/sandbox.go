@@ -85,6 +85,7 @@ func New(o Options) *Server {
 		windows: map[string]*window{},
 		turned:  make(chan struct{}),
 	}
+	s.switches.Quota = o.Quota
 	s.store.records = map[string]*record{}
 	return s
 }

@@ -17,7 +17,10 @@ type Switches struct {
 	// Conflicts is how many of the next conditional writes are answered 409, beside those that happen by themselves when
 	// conditional writes overlap.
 	Conflicts int
-	// Fail answers a write of a resource in the server's place, nil lets it pass: a poisoned resource, a throwing proxy.
+	// Quota is the FHIR units a membership may spend in a minute; it begins as Options.Quota.
+	Quota int
+	// Fail answers a write of a resource in the server's place, nil lets it pass: a poisoned resource, a broken proxy. It is
+	// called under the server's lock.
 	Fail func(resourceType string, resource []byte) *Failure
 }
 
