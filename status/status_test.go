@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,18 +20,25 @@ import (
 )
 
 // target collects bells in place of a web address.
-type bells struct{ got []Bell }
+type bells struct {
+	mu  sync.Mutex
+	got []Bell
+}
 
 func (b *bells) RoundTrip(r *http.Request) (*http.Response, error) {
 	var bell Bell
 	if err := json.NewDecoder(r.Body).Decode(&bell); err != nil {
 		return nil, err
 	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	b.got = append(b.got, bell)
 	return &http.Response{StatusCode: 204, Body: io.NopCloser(strings.NewReader(""))}, nil
 }
 
 func (b *bells) events() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	var all []string
 	for _, bell := range b.got {
 		all = append(all, bell.Event)
@@ -41,8 +49,18 @@ func (b *bells) events() string {
 
 func TestBellRingsUntilAcknowledged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
 		var now []Condition
-		board := &Board{Conditions: func() []Condition { return now }}
+		set := func(c ...Condition) {
+			mu.Lock()
+			defer mu.Unlock()
+			now = c
+		}
+		board := &Board{Conditions: func() []Condition {
+			mu.Lock()
+			defer mu.Unlock()
+			return now
+		}}
 		target := &bells{}
 		alarm := &Alarm{
 			Board: board, Agent: "urn:labagent|lab-7", Webhook: "https://bell.example/", Every: time.Hour,
@@ -60,18 +78,20 @@ func TestBellRingsUntilAcknowledged(t *testing.T) {
 			}
 		}
 		pass(time.Hour, "")
-		now = []Condition{{Analyzer: "xn", Reason: "unmapped", Count: 1, Do: "map the code"}, {Analyzer: "xn", Reason: "qc", Count: 5, Quiet: true}}
+		hold := func(n int) Condition { return Condition{Analyzer: "xn", Reason: "unmapped", Count: n, Do: "map the code"} }
+		quiet := Condition{Analyzer: "xn", Reason: "qc", Count: 5, Quiet: true}
+		set(hold(1), quiet)
 		pass(time.Minute, "begins")
 		pass(time.Hour, "continues")
-		now[0].Count = 2
+		set(hold(2), quiet)
 		pass(time.Minute, "grows")
-		if !board.Ack(now[0].key()) {
+		if !board.Ack(hold(2).key()) {
 			t.Fatal("the line cannot be acknowledged")
 		}
 		pass(5*time.Hour, "")
-		now[0].Count = 3
+		set(hold(3), quiet)
 		pass(time.Minute, "grows")
-		now = now[1:]
+		set(quiet)
 		pass(time.Minute, "ends")
 		pass(5*time.Hour, "")
 		if board.Ack("nothing") {
