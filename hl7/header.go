@@ -50,6 +50,16 @@ func ReadHeader(payload []byte) (Header, error) {
 	return h, nil
 }
 
+// beyondASCII tells whether p holds characters of another set, or escapes to one.
+func beyondASCII(p []byte) bool {
+	for _, b := range p {
+		if b >= 0x80 || b == 0x1B {
+			return true
+		}
+	}
+	return false
+}
+
 // headerEnd finds the end of the segment that begins at start.
 func headerEnd(payload []byte, start int, separator byte) int {
 	for i := start; i < len(payload); i++ {
@@ -111,14 +121,16 @@ func (h Header) isAck() bool {
 func (h Header) Charset() string { return mainCharset(h.Field(18), h.Separators) }
 
 func mainCharset(field []byte, s Separators) string {
-	main := ""
-	for i, name := range bytes.Split(field, []byte{s.Repeat}) {
-		name, _, _ = bytes.Cut(name, []byte{s.Component})
-		if i == 0 || charset.Hides(string(name)) && bytes.HasPrefix(name, []byte("ISO")) {
-			main = string(name)
+	main, rest, several := bytes.Cut(field, []byte{s.Repeat})
+	for several {
+		var name []byte
+		name, rest, several = bytes.Cut(rest, []byte{s.Repeat})
+		if bytes.HasPrefix(name, []byte("ISO")) && charset.Hides(string(name)) {
+			main = name
 		}
 	}
-	return main
+	main, _, _ = bytes.Cut(main, []byte{s.Component})
+	return string(main)
 }
 
 // part gives component comp of the first repetition of a field of MSH.
