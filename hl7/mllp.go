@@ -67,7 +67,8 @@ func NewMLLP(o Options) *MLLP {
 	return &MLLP{options: o}
 }
 
-// Feed takes bytes as they came, or, with none, the time.
+// Feed takes bytes as they came, or, with none, the time. Bytes that come late show a sender that was alive all along, so
+// that only time without bytes breaks a block off.
 func (m *MLLP) Feed(now time.Time, p []byte) {
 	if m.state != idle && !now.Before(m.due) && (len(p) == 0 || m.state == ended) {
 		m.expire(now)
