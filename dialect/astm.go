@@ -7,42 +7,8 @@ import (
 	"time"
 
 	"labagent/astm"
-	"labagent/charset"
 	"labagent/lab"
 )
-
-// astmMessage is one LIS02-A2 message taken apart into what belongs together.
-type astmMessage struct {
-	delimiters astm.Delimiters
-	encoding   string
-	header     astm.Record
-	comments   []*astm.Record // every C
-	told       map[*astm.Record]bool
-	notes      []*astm.Record // comments on the whole message
-	parts      []*astmPart
-	queries    []astm.Record
-	end        astm.Record
-	unused     []string
-}
-
-// astmPart is an order with what hangs on it, or results without an order.
-type astmPart struct {
-	patient *astmPatient
-	order   astm.Record // without text where R came without O
-	notes   []*astm.Record
-	results []*astmResult
-	records []astm.Record // the records under the order, R, C and all others, for paths
-}
-
-type astmPatient struct {
-	record astm.Record
-	notes  []*astm.Record
-}
-
-type astmResult struct {
-	record astm.Record
-	notes  []*astm.Record
-}
 
 func astmReport(text []byte, s Setup, received time.Time) (lab.Report, error) {
 	m, err := astmOpen(text, s)
@@ -98,86 +64,8 @@ func astmSpecimen(text []byte, s Setup) string {
 	return ""
 }
 
-// astmOpen parses a message and groups its records by their levels (LIS02-A2 5.1).
-func astmOpen(text []byte, s Setup) (*astmMessage, error) {
-	m := &astmMessage{encoding: s.Encoding, told: map[*astm.Record]bool{}}
-	if m.encoding == "" || m.encoding == "from-message" {
-		m.encoding = "latin-1" // LIS02-A2 5.2: ISO 8859-1
-	}
-	if charset.Hides(m.encoding) {
-		// Characters of these sets hold the bytes of delimiters, so the text is decoded before it is cut. Here alone
-		// identity is made over decoded bytes.
-		text, _ = charset.Decode(m.encoding, text)
-		m.encoding = "utf-8"
-	}
-	parsed, err := astm.Parse(text)
-	if err != nil {
-		return nil, err
-	}
-	m.delimiters = parsed.Delimiters
-	records := parsed.Records
-	// The link ends every record it hands on. One that is not ended was torn, and what is left of a value is not the
-	// value; but a last L says all there is to say.
-	if last := len(records) - 1; last > 0 && records[last].Type() != 'L' && !bytes.ContainsAny(text[len(text)-1:], "\r\n") {
-		m.unused = once(m.unused, string(rune(records[last].Type())))
-		records = records[:last]
-	}
-	m.group(records)
-	return m, nil
-}
-
-func (m *astmMessage) group(records []astm.Record) {
-	patient := &astmPatient{}
-	var part *astmPart
-	open := func(order astm.Record) {
-		part = &astmPart{patient: patient, order: order}
-		m.parts = append(m.parts, part)
-	}
-	notes := &m.notes // where a comment goes: it belongs to the record before it
-	for i, r := range records {
-		kind := r.Type()
-		switch kind {
-		case 'H':
-			m.header = r
-			continue
-		case 'P':
-			patient, part = &astmPatient{record: r}, nil
-			notes = &patient.notes
-			continue
-		case 'O':
-			open(r)
-			notes = &part.notes
-			continue
-		case 'L':
-			m.end = r
-			continue
-		case 'Q':
-			m.queries = append(m.queries, r)
-			notes, part = nil, nil
-			continue
-		case 'R':
-			if part == nil {
-				open(astm.Record{})
-			}
-			result := &astmResult{record: r}
-			part.results = append(part.results, result)
-			notes = &result.notes
-		case 'C':
-			m.comments = append(m.comments, &records[i])
-			if notes != nil {
-				*notes = append(*notes, &records[i])
-			}
-		default:
-			m.unused = once(m.unused, string(rune(kind)))
-		}
-		if part != nil {
-			part.records = append(part.records, r)
-		}
-	}
-}
-
-// says tells whether a part has something to report: results, comments, or an order that will have none (LIS02-A2
-// 9.4.26: X cannot be done, Y no order, Z no patient). An order otherwise without results is an order.
+// says tells whether a part has something to report: results, comments, or an order that will have none (O.26
+// of LIS02-A2: X cannot be done, Y no order, Z no patient). An order otherwise without results is an order.
 func (m *astmMessage) says(p *astmPart) bool {
 	if len(p.results) > 0 || len(p.notes) > 0 {
 		return true
@@ -240,7 +128,7 @@ func (m *astmMessage) panel(o astm.Record) lab.Code {
 	return code
 }
 
-// test finds the code in a universal test id (LIS02-A2 5.6.1): component 4, the maker's own code, else the first that holds
+// test finds the code in a universal test id (R.3 and O.5): component 4, the maker's own code, else the first that holds
 // anything. The aspect is what stands behind it.
 func (f field) test() (code lab.Code, aspect string) {
 	if len(f) == 0 {
@@ -296,8 +184,8 @@ func (m *astmMessage) result(p *astmPart, r *astmResult, c clock) lab.Result {
 func (m *astmMessage) slot(p *astmPart, r *astmResult, c clock) [][]byte {
 	o := p.order
 	var patient, date []byte
-	// The law names P.3. Where it holds nothing either, the patient's other ids stand in: Euroimmun writes all it knows to
-	// P.4, and twenty patients in one message must not share a place.
+	// Filing rules 2 name P.3. Where it holds nothing either, the patient's other ids stand in: Euroimmun writes all it
+	// knows to P.4, and twenty patients in one message must not share a place.
 	if m.field(o, 3).empty() {
 		for n := 3; n <= 5 && len(patient) == 0; n++ {
 			if !m.field(p.patient.record, n).empty() {
@@ -326,7 +214,7 @@ func (m *astmMessage) version(r *astmResult) [][]byte {
 	return version
 }
 
-// query reads Q. The specimen is component 2 of LIS02-A2 10.1.3; Roche has it in 3, and Erba sends a list whose later
+// query reads Q. The specimen is component 2 of Q.3 in LIS02-A2; Roche has it in 3, and Erba sends a list whose later
 // repetitions are bare ids.
 func (m *astmMessage) query(q astm.Record) lab.Query {
 	query := lab.Query{Cancel: m.text(q, 13) == "A"}
@@ -356,56 +244,4 @@ func (m *astmMessage) texts(lists ...[]*astm.Record) []string {
 		}
 	}
 	return texts
-}
-
-// lookup reads paths in a part: H, P and O as they stand above it, other letters in the records under the order.
-func (m *astmMessage) lookup(p *astmPart) lookup {
-	return func(at path) []string {
-		records := p.records
-		switch at.record {
-		case "H":
-			records = []astm.Record{m.header}
-		case "P":
-			records = []astm.Record{p.patient.record}
-		case "O":
-			records = []astm.Record{p.order}
-		}
-		var found []string
-		for _, r := range records {
-			if r.Type() != at.record[0] {
-				continue
-			}
-			f := m.field(r, at.field)
-			for i := range f {
-				if at.component > 0 {
-					found = append(found, f.part(i+1, at.component))
-				} else {
-					found = append(found, joined(f[i]))
-				}
-			}
-		}
-		return found
-	}
-}
-
-// field decodes field n of a record.
-func (m *astmMessage) field(r astm.Record, n int) field {
-	if len(r.Field(n)) == 0 {
-		return nil
-	}
-	f := make(field, r.Repeats(n))
-	for i := range f {
-		for _, component := range split(r.Repeat(n, i+1), m.delimiters.Component) {
-			f[i] = append(f[i], m.decode(m.delimiters.Unescape(component)))
-		}
-	}
-	return f
-}
-
-// text is the first component of field n.
-func (m *astmMessage) text(r astm.Record, n int) string { return m.field(r, n).part(1, 1) }
-
-func (m *astmMessage) decode(raw []byte) string {
-	text, _ := charset.Decode(m.encoding, raw)
-	return strings.ToValidUTF8(string(text), "\uFFFD")
 }

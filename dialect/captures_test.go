@@ -97,6 +97,7 @@ func TestEveryASTMCapture(t *testing.T) {
 		if want := len(lines(text, "R")); results(report) != want {
 			t.Errorf("%d results, the text has %d R", results(report), want)
 		}
+		checkAll(t, "astm", report)
 		if want := len(lines(text, "Q")); len(report.Queries) != want {
 			t.Errorf("%d queries, the text has %d Q", len(report.Queries), want)
 		}
@@ -109,6 +110,7 @@ func TestEveryHL7Capture(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		checkAll(t, "hl7", report)
 		want := 0
 		for _, obx := range lines(text, "OBX") {
 			supplemental := strings.Contains(obx[3], "^S_OTHER^")
@@ -121,4 +123,13 @@ func TestEveryHL7Capture(t *testing.T) {
 			t.Errorf("%d results, the text has %d OBX that stand for one", results(report), want)
 		}
 	})
+}
+
+func checkAll(t *testing.T, protocol string, report lab.Report) {
+	t.Helper()
+	for _, p := range report.Parts {
+		for _, r := range p.Results {
+			check(t, protocol, r)
+		}
+	}
 }

@@ -30,7 +30,7 @@ type Setup struct {
 type Dialect struct {
 	// Name is the word of the config for it.
 	Name string
-	// Report reads a whole message. An error says why it cannot be read, without any of its data.
+	// Report reads a whole message, and refers to its text. An error says why it cannot be read, without any of its data.
 	Report func(text []byte, s Setup, received time.Time) (lab.Report, error)
 	// Specimen is the first specimen's id found in a message or in a piece of one, empty where there is none to be read.
 	// It is a best effort for telling people what was refused, never for filing.
@@ -76,7 +76,7 @@ func (f field) whole() string {
 	return strings.TrimRight(strings.Join(reps, "~"), "~")
 }
 
-// sent trims s, and takes "" (the sender deletes what we hold, LIS02-A2 5.4.4, HL7 v2.5.1 2.5.3) for nothing.
+// sent trims s, and takes "" (the sender deletes what we hold, in both standards) for nothing.
 func sent(s string) string {
 	if s = strings.TrimSpace(s); s == `""` {
 		return ""

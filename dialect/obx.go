@@ -11,11 +11,11 @@ import (
 
 // obxResult is an OBX that stands for a result, with the lines that speak about it.
 type obxResult struct {
-	line         *hl7Line
-	twin         *hl7Line   // the maker's second, empty line for the same result
-	supplements  []*hl7Line // IHE LAW: conditions the result was made under
-	value        lab.Value
-	empty, twice bool
+	line        *hl7Line
+	twin        *hl7Line   // the maker's second, empty line for the same result
+	supplements []*hl7Line // IHE LAW: conditions the result was made under
+	value       lab.Value
+	empty       bool
 }
 
 // results reads the OBX of a part. Cobas sends each result twice, NM with the value and CE with an empty interpretation:
@@ -24,6 +24,7 @@ type obxResult struct {
 func (m *hl7Message) results(p *hl7Part, part *lab.Part, c clock) {
 	var results []*obxResult
 	var early []*hl7Line // supplements before any result
+	places := map[string][]*obxResult{}
 	for _, line := range p.lines {
 		obx := &line.obx
 		switch {
@@ -37,12 +38,14 @@ func (m *hl7Message) results(p *hl7Part, part *lab.Part, c clock) {
 			part.Notes = append(append(part.Notes, m.said(obx)), m.texts(line.notes)...)
 		default:
 			r := &obxResult{line: line, value: m.value(obx, c), empty: m.emptyValue(obx)}
-			if first := m.twinOf(results, r); first == nil {
+			place := m.place(obx)
+			if first := twinOf(places[place], r); first == nil {
 				results = append(results, r)
+				places[place] = append(places[place], r)
 			} else if r.empty {
-				first.twin, first.twice = line, true
+				first.twin = line
 			} else {
-				r.twin, r.twice, r.supplements = first.line, true, first.supplements
+				r.twin, r.supplements = first.line, first.supplements
 				*first = *r
 			}
 		}
@@ -84,19 +87,21 @@ func (m *hl7Message) mainOf(results []*obxResult, obx *hl7.Segment) *obxResult {
 	return results[len(results)-1]
 }
 
-// twinOf is the line that r says again in another type, one of both being empty. Two lines of one type are two replicates,
-// and an empty one of them failed.
-func (m *hl7Message) twinOf(results []*obxResult, r *obxResult) *obxResult {
-	for _, first := range results {
-		a, b := &first.line.obx, &r.line.obx
-		if first.twice || !first.empty && !r.empty || bytes.Equal(a.Field(2), b.Field(2)) {
-			continue
-		}
-		same := true
-		for _, n := range []int{3, 4, 14, 19, 21} {
-			same = same && bytes.Equal(a.Field(n), b.Field(n))
-		}
-		if same {
+// place tells lines of one result from others of the part: test, run, times and instance.
+func (m *hl7Message) place(obx *hl7.Segment) string {
+	var place []byte
+	for _, n := range []int{3, 4, 14, 19, 21} {
+		place = append(append(place, obx.Field(n)...), m.Separators.Field)
+	}
+	return string(place)
+}
+
+// twinOf is the result at this place that r says again in another type, one of both being empty. Two lines of one type are
+// two replicates, and an empty one of them failed.
+func twinOf(there []*obxResult, r *obxResult) *obxResult {
+	for _, first := range there {
+		again := !bytes.Equal(first.line.obx.Field(2), r.line.obx.Field(2))
+		if again && first.twin == nil && (first.empty || r.empty) {
 			return first
 		}
 	}

@@ -46,7 +46,7 @@ var standard = map[string][]struct {
 	word string
 	rule Rule
 }{
-	"astm": {{"O.12=Q", Rule{Field: "O.12.1", Equals: "Q"}}}, // LIS02-A2 9.4.12
+	"astm": {{"O.12=Q", Rule{Field: "O.12.1", Equals: "Q"}}}, // LIS02-A2, action code
 	"hl7": {
 		{"SPM-11=Q", Rule{Field: "SPM-11.1", Equals: "Q"}},     // table 0369
 		{"OBR-15.7=Q", Rule{Field: "OBR-15.7.1", Equals: "Q"}}, // the same before HL7 2.5

@@ -53,7 +53,7 @@ func TestTorn(t *testing.T) {
 	}
 }
 
-// TestCharsets reads text whose characters hold the bytes of delimiters: 歓 is 8A BD in Shift_JIS, ソ 83 5C, 乗 8F E6 and so on.
+// TestCharsets reads text in many sets, also such whose characters hold the bytes of delimiters (5C, 5E, 7C).
 func TestCharsets(t *testing.T) {
 	for _, test := range []struct{ name, protocol, encoding, text, unit, note string }{
 		{"Latin-1 by default", "astm", "", "R|1|^^^X|5|\xb5g/L\rC|1|I|f\xfcnf\r", "µg/L", "fünf"},
@@ -113,6 +113,9 @@ func check(t *testing.T, protocol string, r lab.Result) {
 	for _, d := range []string{v.Number, v.Low, v.High} {
 		if d != "" && !legal.MatchString(d) {
 			t.Errorf("%q is no decimal", d)
+		}
+		if !strings.Contains(strings.ReplaceAll(v.Raw, " ", ""), strings.TrimLeft(d, "-0")) {
+			t.Errorf("the digits of %q are not those of %q", d, v.Raw)
 		}
 	}
 	said := false

@@ -14,7 +14,7 @@ import (
 const firstYear = 1990
 
 // stamp reads the time of an event: YYYY[MM[DD[HH[MM[SS[.S...]]]]]][+-ZZZZ], in the analyzer's zone where no offset is
-// given (LIS02-A2 5.6.2, HL7 v2.5.1 2.A.22). A time of before firstYear counts as not sent; Raw keeps it.
+// given (LIS02-A2, HL7 v2.5.1 chapter 2A). A time of before firstYear counts as not sent; Raw keeps it.
 func (c clock) stamp(raw string) lab.Time {
 	t := c.moment(raw)
 	if !t.At.IsZero() && t.At.Year() < firstYear {

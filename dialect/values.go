@@ -7,7 +7,7 @@ import (
 	"labagent/lab"
 )
 
-// decimal turns s into a decimal legal in FHIR (R4 2.24.0.1) without touching its value: a plus sign and zeros in front
+// decimal turns s into a decimal legal in FHIR R4 without touching its value: a plus sign and zeros in front
 // go, .5 gets its zero, 5. loses its point. plain tells that nothing but the point was mended, and that it is not a whole
 // number with an exponent (1E5 may be a position). What no JSON reader keeps (more than 18 digits, an exponent beyond two
 // digits) is not a decimal.
@@ -161,7 +161,7 @@ func (f field) text() lab.Value {
 	return lab.Value{Kind: lab.Text, Text: s}
 }
 
-// structured reads SN: comparator^number^separator^number (HL7 v2.5.1 2.A.70).
+// structured reads SN: comparator^number^separator^number (HL7 v2.5.1 chapter 2A).
 func (f field) structured() lab.Value {
 	comparator, first, separator, second := f.part(1, 1), f.part(1, 2), f.part(1, 3), f.part(1, 4)
 	if comparator == "=" {
