@@ -66,11 +66,11 @@ type Analyzer struct {
 
 // Serial is a serial line.
 type Serial struct {
-	Port     string  `yaml:"port"`
-	Baud     int     `yaml:"baud"`      // 300 to 115200
-	DataBits int     `yaml:"data_bits"` // 7 or 8
-	Parity   string  `yaml:"parity"`    // none, odd, even
-	StopBits float64 `yaml:"stop_bits"` // 1, 1.5 or 2
+	Port     string `yaml:"port"`
+	Baud     int    `yaml:"baud"`      // 300 to 115200
+	DataBits int    `yaml:"data_bits"` // 7 or 8
+	Parity   string `yaml:"parity"`    // none, odd, even
+	StopBits int    `yaml:"stop_bits"` // 1 or 2
 }
 
 // TCP is a network line: labagent listens, or it dials.

@@ -240,7 +240,7 @@ func (c *checker) serial(path string, s *Serial, places map[string]string) {
 		{"baud", s.Baud, []any{0, 300, 600, 1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200}},
 		{"data_bits", s.DataBits, []any{0, 7, 8}},
 		{"parity", s.Parity, []any{"", "none", "odd", "even"}},
-		{"stop_bits", s.StopBits, []any{0.0, 1.0, 1.5, 2.0}},
+		{"stop_bits", s.StopBits, []any{0, 1, 2}},
 	} {
 		if !slices.Contains(d.allowed, d.value) {
 			c.fault(path+"."+d.key, "%v is none of %v", d.value, d.allowed[1:])

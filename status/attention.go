@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"slices"
 	"time"
 )
@@ -56,6 +57,11 @@ func (b *Board) attention() (bells []Attention, notices []Notice) {
 		conditions = append(conditions, Condition{
 			Reason: "access", Count: 1, Since: b.server.Since, Do: b.server.Problem,
 		})
+	}
+	for _, name := range slices.Sorted(maps.Keys(b.analyzers)) {
+		if n := b.analyzers[name].Queries; n > 0 {
+			notices = append(notices, Notice{name, "query", int(n), "It asks for orders, which are not served yet. Switch host query off at the analyzer."})
+		}
 	}
 	for _, c := range conditions {
 		if c.Quiet {

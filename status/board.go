@@ -43,6 +43,7 @@ type Analyzer struct {
 	Messages    uint64            `json:"messages"`
 	Broken      uint64            `json:"broken"` // torn off
 	Refusals    uint64            `json:"refusals"`
+	Queries     uint64            `json:"queries"` // questions for orders, which are not served yet
 	BytesIn     uint64            `json:"bytes_in"`
 	BytesOut    uint64            `json:"bytes_out"`
 	Remarks     map[string]uint64 `json:"remarks,omitempty"` // oddities of the protocol, by word
@@ -59,6 +60,7 @@ type Server struct {
 	Delivered    uint64    `json:"delivered"` // items
 	Method       string    `json:"auth_method"`
 	TokenUntil   time.Time `json:"token_until,omitzero"`
+	ClockSkew    string    `json:"clock_skew,omitempty"` // this machine's clock ahead of the server's
 }
 
 // Queue is the numbers of the queue.
@@ -101,6 +103,13 @@ func (b *Board) Add(name, label string) *Watch {
 	b.init()
 	b.analyzers[name] = &Analyzer{Name: name, Label: label, Remarks: map[string]uint64{}, Problem: "not connected yet"}
 	return &Watch{board: b, analyzer: name}
+}
+
+// Asked counts questions of an analyzer that no answer but no was given to.
+func (b *Board) Asked(analyzer string, n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.analyzers[analyzer].Queries += uint64(n)
 }
 
 func (b *Board) init() {

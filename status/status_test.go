@@ -78,7 +78,9 @@ func TestBellRingsUntilAcknowledged(t *testing.T) {
 			}
 		}
 		pass(time.Hour, "")
-		hold := func(n int) Condition { return Condition{Analyzer: "xn", Reason: "unmapped", Count: n, Do: "map the code"} }
+		hold := func(n int) Condition {
+			return Condition{Analyzer: "xn", Reason: "unmapped", Count: n, Do: "map the code"}
+		}
 		quiet := Condition{Analyzer: "xn", Reason: "qc", Count: 5, Quiet: true}
 		set(hold(1), quiet)
 		pass(time.Minute, "begins")
