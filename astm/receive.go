@@ -57,8 +57,8 @@ func (l *Link) within(now time.Time, p []byte) int {
 	l.sum += sum
 	room := max(0, l.options.MaxFrame-overhead+1-len(l.frame))
 	l.over = l.over || n > room
-	l.frame = append(l.frame, p[:min(n, room)]...)
-	if !l.over {
+	if n > 0 && room > 0 {
+		l.frame = append(l.frame, p[:min(n, room)]...)
 		// A frame of 64,000 bytes takes 67 s at 9600 baud: while a frame comes the timer watches for silence only.
 		l.due = now.Add(l.options.Timing.Receive)
 	}
@@ -70,6 +70,7 @@ func (l *Link) within(now time.Time, p []byte) int {
 	case ETX, ETB:
 		l.sum += b
 		l.end, l.phase = b, digit1
+		l.due = now.Add(l.options.Timing.Receive)
 	case STX:
 		l.torn()
 		l.begin(now)
