@@ -23,8 +23,10 @@ type fakeTalk struct {
 	open    []byte // of a text not ended
 	out     []byte
 	up      []fakePiece
-	owed    int
+	owed    int // taken and waiting for the verdict
+	mute    int // of them, not answered
 	due     time.Time
+	alarm   time.Time
 	remarks []string
 	fed     []time.Time // when time passed
 }
@@ -35,12 +37,17 @@ type fakePiece struct {
 }
 
 func (f *fakeTalk) Feed(now time.Time, p []byte) {
+	if len(p) == 0 {
+		f.fed = append(f.fed, now)
+		if !f.alarm.IsZero() && !now.Before(f.alarm) {
+			f.alarm = time.Time{}
+		}
+	}
 	if f.owed > 0 {
 		f.kept = append(f.kept, p...)
 		return
 	}
 	if len(p) == 0 {
-		f.fed = append(f.fed, now)
 		if !f.due.IsZero() && !now.Before(f.due) {
 			f.up = append(f.up, fakePiece{bytes.Clone(f.open), '!'})
 			f.open, f.due = nil, time.Time{}
@@ -59,6 +66,8 @@ func (f *fakeTalk) Feed(now time.Time, p []byte) {
 		switch {
 		case string(text) == "?":
 			f.up = append(f.up, fakePiece{nil, '?'})
+		case string(text) == "t":
+			f.alarm = now.Add(3 * time.Second)
 		case bytes.HasPrefix(text, []byte("+")):
 			f.up = append(f.up, fakePiece{text, '='})
 		case bytes.HasPrefix(text, []byte("x")):
@@ -90,6 +99,9 @@ func (f *fakeTalk) Take() ([]byte, byte, bool) {
 	if p.mark != 'x' {
 		f.owed++
 	}
+	if p.mark == '!' {
+		f.mute++
+	}
 	return p.text, p.mark, true
 }
 
@@ -98,9 +110,10 @@ func (f *fakeTalk) Verdict(now time.Time, safe bool) {
 	if safe {
 		word = "ok\n"
 	}
-	for ; f.owed > 0; f.owed-- {
+	for ; f.owed > f.mute; f.owed-- {
 		f.out = append(f.out, word...)
 	}
+	f.owed, f.mute = 0, 0
 	kept := f.kept
 	f.kept = nil
 	if len(kept) > 0 {
@@ -108,7 +121,12 @@ func (f *fakeTalk) Verdict(now time.Time, safe bool) {
 	}
 }
 
-func (f *fakeTalk) Deadline() time.Time { return f.due }
+func (f *fakeTalk) Deadline() time.Time {
+	if !f.alarm.IsZero() && (f.due.IsZero() || f.alarm.Before(f.due)) {
+		return f.alarm
+	}
+	return f.due
+}
 
 func (f *fakeTalk) Remarks() []string {
 	words := f.remarks
@@ -216,7 +234,7 @@ func (p onePipe) Lines(ctx context.Context, _ *slog.Logger, serve Serve) error {
 	return nil
 }
 
-// bench is one line in a bubble, seen from the analyzer.
+// rig is one line in a bubble, seen from the analyzer.
 type rig struct {
 	t     *testing.T
 	peer  net.Conn
@@ -248,10 +266,14 @@ func bubble(t *testing.T, play func(r *rig)) {
 				t.Errorf("Run: %v", err)
 			}
 		}()
+		defer func() { // also when play gave up
+			stop()
+			peer.Close()
+			<-r.ended
+		}()
 		play(r)
 		stop()
 		<-r.ended
-		peer.Close()
 		if r.store.closed != 1 {
 			t.Errorf("store closed %d times, want once", r.store.closed)
 		}
@@ -278,6 +300,7 @@ func (r *rig) want(text string, at time.Duration) {
 	if passed := time.Since(r.start); passed != at {
 		r.t.Fatalf("%q came after %v, want after %v", text, passed, at)
 	}
+	synctest.Wait()
 }
 
 // silent wants no answer for so long.

@@ -17,7 +17,7 @@ import (
 const (
 	readSize  = 16 << 10               // bytes of one read; two such buffers a line
 	waitLimit = 1 << 20                // bytes that may wait for a verdict before the line stops reading
-	writeWait = 10 * time.Second       // for one write; an analyzer that takes no byte for so long is gone
+	writeWait = 10 * time.Second       // for one write, at least half of it; an analyzer that takes no byte for so long is gone
 	grace     = 2 * time.Second        // after ctx has ended: to finish the answer that is due
 	unheeded  = 250 * time.Millisecond // for a Store to return after its ctx has ended
 	closeWait = 5 * time.Second        // for Store.Close
@@ -64,8 +64,9 @@ type line struct {
 	cause   error // why the line ended, nil: ctx
 	runOuts int
 
-	timer *time.Timer
-	armed time.Time // when timer fires; never later than it must
+	writeBy time.Time // the deadline set on conn
+	timer   *time.Timer
+	armed   time.Time // when timer fires; never later than it must
 
 	quirks  []string       // remarked since the last piece
 	seen    map[string]int // remarks of this line
@@ -99,11 +100,10 @@ func (l *line) run(ctx context.Context) error {
 
 	l.watch.LineUp(l.name)
 	l.note("up")
-	stop := make(chan struct{})
 	var helpers sync.WaitGroup
-	helpers.Go(func() { l.read(stop) })
+	helpers.Go(l.read)
 	helpers.Go(l.keep)
-	defer l.end(base, stop, &helpers)
+	defer l.end(base, &helpers)
 	// The loop may itself be held by a write when ctx ends.
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(grace, func() { l.conn.Close() }) })()
 
@@ -139,12 +139,14 @@ func (l *line) run(ctx context.Context) error {
 }
 
 // end closes what the line holds and waits for its goroutines.
-func (l *line) end(base context.Context, stop chan struct{}, helpers *sync.WaitGroup) {
+func (l *line) end(base context.Context, helpers *sync.WaitGroup) {
 	l.conn.Close()
-	close(stop)
 	close(l.jobs)
 	l.cancel()
 	l.timer.Stop()
+	for c := range l.chunks { // what came too late
+		l.free <- c.p
+	}
 	helpers.Wait()
 	ctx, cancel := context.WithTimeout(base, closeWait)
 	defer cancel()
@@ -158,29 +160,15 @@ func (l *line) end(base context.Context, stop chan struct{}, helpers *sync.WaitG
 	l.watch.LineDown(l.name, l.cause)
 }
 
-// read carries bytes from the wire to the loop. It owns one buffer while the loop looks at the other.
-func (l *line) read(stop chan struct{}) {
-	for {
-		var buf []byte
-		select {
-		case buf = <-l.free:
-		case <-stop:
-			return
-		}
-		for n, err := 0, error(nil); n == 0 && err == nil; {
+// read carries bytes from the wire to the loop until the wire ends. It owns one buffer while the loop looks at the other.
+func (l *line) read() {
+	defer close(l.chunks)
+	for err := error(nil); err == nil; {
+		buf, n := <-l.free, 0
+		for n == 0 && err == nil {
 			n, err = l.conn.Read(buf[:readSize])
-			if n == 0 && err == nil {
-				continue
-			}
-			select {
-			case l.chunks <- chunk{buf[:n], err}:
-			case <-stop:
-				return
-			}
-			if err != nil {
-				return
-			}
 		}
+		l.chunks <- chunk{buf[:n], err}
 	}
 }
 
@@ -294,7 +282,6 @@ func (l *line) feed(c chunk) {
 	if c.err != nil {
 		l.over = true
 		l.blame(c.err)
-		return
 	}
 	l.free <- c.p
 }
@@ -374,7 +361,10 @@ func (l *line) write() {
 	if len(p) == 0 || l.broken {
 		return
 	}
-	l.conn.SetWriteDeadline(time.Now().Add(writeWait))
+	if l.writeBy.Sub(l.now) < writeWait/2 { // setting it costs as much as a small write
+		l.writeBy = l.now.Add(writeWait)
+		l.conn.SetWriteDeadline(l.writeBy)
+	}
 	n, err := l.conn.Write(p)
 	if n > 0 {
 		l.watch.Sent(n)
