@@ -167,7 +167,7 @@ func (p *plant) newUploader(client *http.Client) *upload.Uploader {
 	for _, c := range p.cfg.Analyzers { // the order of the file is the order of the turns
 		a := p.analyzers[c.Name]
 		u.Lanes = append(u.Lanes, upload.Lane{
-			Analyzer: a.name, Rules: a.rules, Setting: a.setting, NoSheet: a.setting.NoSheet,
+			Analyzer: a.name, Rules: a.rules, Setting: a.setting,
 			Decode: func(item *queue.Item) (lab.Report, error) {
 				rep, err := a.read(item)
 				if err == nil {
