@@ -43,9 +43,7 @@ func (c *call) fhir() {
 		c.refuse(f)
 		return
 	}
-	c.s.mu.Lock()
 	rep, f := c.route(path, body)
-	c.s.mu.Unlock()
 	if c.r.Method != http.MethodGet && c.s.spend(func(w *Switches) *int { return &w.LoseAnswers }) {
 		c.drop()
 	}
@@ -67,8 +65,10 @@ func (c *call) stillKnown() *fault {
 	return nil
 }
 
-// route finds the interaction; the lock must be held.
+// route finds the interaction and carries it out, one at a time.
 func (c *call) route(path []string, body map[string]any) (reply, *fault) {
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
 	typ := path[0]
 	switch method := c.r.Method; {
 	case method == http.MethodPost && typ == "":

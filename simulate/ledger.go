@@ -32,7 +32,7 @@ type Counts struct {
 	Contention int // ENQ met ENQ
 	Timeouts   int // no answer in time
 	Stray      int // acknowledgements of something not waited for
-	Disorder   int // acknowledgements out of order
+	Disorder   int // acknowledgements out of order; means something only while nothing is dropped
 }
 
 func (l *Ledger) add(analyzer, specimen string, test Test, value string) *Entry {
