@@ -1,6 +1,9 @@
 package filing
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // join puts components and notes to the results they belong to. One that finds no result stands as a result of its own:
 // nothing is dropped.
@@ -74,7 +77,7 @@ func sentence(line Result) string {
 		name += " (" + line.Aspect + ")"
 	}
 	text := strings.TrimSpace(name + ": " + strings.TrimSpace(line.Value.Raw+" "+line.Unit))
-	for _, more := range append(append([]string{}, line.Flags...), line.Notes...) {
+	for _, more := range slices.Concat(line.Flags, line.Notes, line.Remarks) {
 		text += "; " + more
 	}
 	return text
