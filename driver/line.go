@@ -110,7 +110,10 @@ func (l *line) run(ctx context.Context) error {
 	ended := ctx.Done()
 	for {
 		l.turn()
-		if l.over && !l.busy && !l.runOut() {
+		if l.over && !l.busy {
+			if l.runOut() {
+				continue
+			}
 			return l.cause
 		}
 		chunks := l.chunks

@@ -226,6 +226,9 @@ func TestAnalyzerGoesAway(t *testing.T) {
 		synctest.Wait()
 		close(r.store.stalled)
 		<-r.ended
+		if took := time.Since(r.start); took != 0 {
+			t.Errorf("took %v to end", took)
+		}
 		if got := strings.Join(r.store.texts(), " "); got != ".one !tor" {
 			t.Errorf("stored %s, want what had come and what was torn off", got)
 		}
