@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"labagent/astm"
+	"labagent/charset"
 	"labagent/config"
 	"labagent/fhir"
 	"labagent/filing"
@@ -40,7 +42,7 @@ func decodeCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			messages := messagesOf(a.protocol, data)
+			messages := messagesOf(a, data)
 			if len(messages) == 0 {
 				return &exit{exitNothing, fmt.Errorf("no %s message in %s", a.protocol, args[0])}
 			}
@@ -82,42 +84,33 @@ func (o *options) decoder(protocol, name string) (*analyzer, error) {
 }
 
 // messagesOf cuts a capture into messages: through the receiver where it is framed, at the headers where it is not.
-func messagesOf(protocol string, data []byte) [][]byte {
-	if protocol == "hl7" {
-		if bytes.IndexByte(data, hl7.VT) >= 0 {
-			var messages [][]byte
-			for {
-				payload, rest, found := hl7.Cut(data)
-				if !found {
-					return messages
-				}
-				messages, data = append(messages, payload), rest
-			}
-		}
-		return headed(data, "MSH")
+func messagesOf(a *analyzer, data []byte) [][]byte {
+	start, header := byte(astm.STX), "H"
+	if a.protocol == "hl7" {
+		start, header = hl7.VT, "MSH"
 	}
-	if bytes.IndexByte(data, astm.STX) < 0 {
-		return headed(data, "H")
+	if bytes.IndexByte(data, start) < 0 {
+		return headed(data, header)
 	}
 	var messages [][]byte
 	var open []byte
-	link := astm.NewLink(astm.Options{})
+	talk := a.newTalk()
 	now := time.Now()
 	take := func() {
-		for text, mark, ok := link.Take(); ok; text, mark, ok = link.Take() {
+		for text, mark, ok := talk.Take(); ok; text, mark, ok = talk.Take() {
 			open = append(open, text...)
 			if m := lab.Mark(mark); (m == lab.Whole || m == lab.Broken) && len(open) > 0 {
 				messages, open = append(messages, open), nil
 			}
 		}
-		link.Verdict(now, true)
-		link.Output()
+		talk.Verdict(now, true)
+		talk.Output()
 	}
 	for _, b := range data {
-		link.Feed(now, []byte{b})
+		talk.Feed(now, []byte{b})
 		take()
 	}
-	link.Feed(now.Add(time.Hour), nil) // nothing more comes: what is open is torn off
+	talk.Feed(now.Add(time.Hour), nil) // nothing more comes: what is open is torn off
 	take()
 	return messages
 }
@@ -274,7 +267,7 @@ func (d *decoding) records(text []byte, results []reading) ([]record, error) {
 		if r.Type() == 0 {
 			continue
 		}
-		field := func(n int) string { return string(d.text(r.Field(n))) }
+		field := func(n int) string { return d.text(r.Field(n)) }
 		add(string(r.Type()), r.Fields(), field, func(reading) bool { return r.Type() == 'R' })
 	}
 	return lines, nil
@@ -336,6 +329,12 @@ func (d *decoding) resource(r fhir.Resource) error {
 	}
 	fmt.Fprintf(d.w, "  create %s if none exists with %s\n  %s\n", r.Type, r.IfNoneExist, pretty.Bytes())
 	return nil
+}
+
+// text is a field for people.
+func (d *decoding) text(raw []byte) string {
+	text, _ := charset.Decode(cmp.Or(d.encoding(), "latin-1"), raw)
+	return string(text)
 }
 
 // encoding is the configured character set; empty: as the message declares.

@@ -162,7 +162,7 @@ func (p *plant) line(a *analyzer, wire *driver.WireFile, out outside) *driver.An
 // newUploader puts the way to the server together.
 func (p *plant) newUploader(client *http.Client) *upload.Uploader {
 	u := &upload.Uploader{
-		Queue: p.queue, Server: &fhir.Client{HTTP: client, Base: p.cfg.Server.URL + "/fhir/R4"}, Watch: watch{p}, Log: p.log,
+		Queue: p.queue, Server: &fhir.Client{HTTP: client, Base: p.cfg.Server.URL}, Watch: watch{p}, Log: p.log,
 	}
 	for _, c := range p.cfg.Analyzers { // the order of the file is the order of the turns
 		a := p.analyzers[c.Name]
