@@ -27,7 +27,7 @@ func Observation(p filing.Part, r filing.Result, s Setting) Resource {
 		ResourceType: "Observation",
 		Meta:         tags(p, s),
 		Identifier:   []identifier{{System: slotSystem, Value: r.Slot}, {System: versionSystem, Value: r.Version}},
-		BasedOn:      basedOn(p),
+		BasedOn:      basedOn(p, s),
 		Status:       r.Standing,
 		Category:     []codeableConcept{{Coding: []coding{{categorySystem, "laboratory", "Laboratory"}}}},
 		Code:         code(r, s),
@@ -70,12 +70,15 @@ func Observation(p filing.Part, r filing.Result, s Setting) Resource {
 
 // token is the search for an identifier, escaped for If-None-Exist: a comma would make it an OR (reference/medplum.md 3).
 func token(system, value string) string {
-	escape := func(s string) string {
-		s = strings.NewReplacer(`\`, `\\`, `,`, `\,`, `|`, `\|`, `$`, `\$`).Replace(s)
-		return strings.NewReplacer("+", "%20", "%3A", ":").Replace(url.QueryEscape(s))
-	}
-	return "identifier=" + escape(system) + "|" + escape(value)
+	return "identifier=" + escaped(system) + "|" + escaped(value)
 }
+
+var (
+	searchEscapes = strings.NewReplacer(`\`, `\\`, `,`, `\,`, `|`, `\|`, `$`, `\$`)
+	urlEscapes    = strings.NewReplacer("+", "%20", "%3A", ":")
+)
+
+func escaped(s string) string { return urlEscapes.Replace(url.QueryEscape(searchEscapes.Replace(s))) }
 
 // urn writes a name so that it can stand in a URN.
 func urn(name string) string { return url.PathEscape(name) }
@@ -159,14 +162,16 @@ func specimen(p filing.Part) *reference {
 	return &reference{Type: "Specimen", Identifier: &identifier{System: specimenSystem, Value: id}, Display: kind}
 }
 
-// basedOn is the order by the placer's id, else the filler's. Many analyzers write the specimen's id there; that is no order.
-func basedOn(p filing.Part) []reference {
-	for _, id := range []struct{ value, kind, display string }{
-		{text(p.Placer), "PLAC", "Placer Identifier"}, {text(p.Filler), "FILL", "Filler Identifier"},
+// basedOn is the order by the placer's id, else by the filler's, which one analyzer alone gives out. Many analyzers write the
+// specimen's id there; that is no order.
+func basedOn(p filing.Part, s Setting) []reference {
+	for _, id := range []struct{ value, system, kind, display string }{
+		{text(p.Placer), placerSystem, "PLAC", "Placer Identifier"},
+		{text(p.Filler), fillerSystem + urn(s.Analyzer), "FILL", "Filler Identifier"},
 	} {
 		if id.value != "" && id.value != text(p.Specimen) {
 			kind := codeableConcept{Coding: []coding{{kindOfIDSystem, id.kind, id.display}}}
-			return []reference{{Type: "ServiceRequest", Identifier: &identifier{Type: &kind, System: orderSystem, Value: id.value}}}
+			return []reference{{Type: "ServiceRequest", Identifier: &identifier{Type: &kind, System: id.system, Value: id.value}}}
 		}
 	}
 	return nil
@@ -180,7 +185,7 @@ func device(r filing.Result, s Setting) *reference {
 	if sent := text(r.Device); sent != "" {
 		display += ", " + sent
 	}
-	return &reference{Type: "Device", Identifier: &identifier{System: analyzerSystem, Value: s.Analyzer}, Display: text(display)}
+	return &reference{Type: "Device", Identifier: &identifier{System: analyzerSystem, Value: text(s.Analyzer)}, Display: text(display)}
 }
 
 func annotations(notes []string) []annotation {

@@ -22,7 +22,7 @@ func Sheet(p filing.Part, ids map[string]string, held int, s Setting) Resource {
 		ResourceType: "DiagnosticReport",
 		Meta:         tags(p, s),
 		Identifier:   []identifier{{System: sheetSystem, Value: id}, {System: accessionSystem, Value: p.Accession}},
-		BasedOn:      basedOn(p),
+		BasedOn:      basedOn(p, s),
 		Status:       p.Standing(listed, held),
 		Category:     []codeableConcept{{Coding: []coding{{sectionSystem, "LAB", "Laboratory"}}}},
 		Code:         panel(p, s),
@@ -46,7 +46,7 @@ func Sheet(p filing.Part, ids map[string]string, held int, s Setting) Resource {
 	notes := annotations(p.Notes)
 	if held > 0 {
 		d.Extension = append(d.Extension, extension{URL: heldExtension, ValueInteger: held})
-		notes = append(notes, annotation{fmt.Sprintf("Held back by labagent: %d.", held)})
+		notes = append(notes, annotation{fmt.Sprintf("Results held back by labagent: %d.", held)})
 	}
 	for _, n := range notes {
 		d.Extension = append(d.Extension, extension{URL: noteExtension, ValueAnnotation: &n})

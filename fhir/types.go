@@ -15,9 +15,10 @@ const (
 	sheetSystem     = "urn:labagent:sheet"
 	accessionSystem = "urn:labagent:accession"
 	specimenSystem  = "urn:labagent:specimen"
-	orderSystem     = "urn:labagent:order"
+	placerSystem    = "urn:labagent:order"
 	analyzerSystem  = "urn:labagent:analyzer"
 	stateSystem     = "urn:labagent:state"
+	fillerSystem    = "urn:labagent:filler:"
 	codeSystem      = "urn:labagent:code:" // codes of tests, of panels, and of coded values
 	flagSystem      = "urn:labagent:flag:"
 
@@ -175,6 +176,7 @@ type extension struct {
 // body writes a resource. It cannot fail: every number has been looked at before.
 func body(resource any) json.RawMessage {
 	var out bytes.Buffer
+	out.Grow(2048)
 	enc := json.NewEncoder(&out)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(resource); err != nil {
