@@ -157,7 +157,7 @@ func (q *Queue) Release(id uint64, by, why string, match func(Exception) bool) e
 		found := false
 		for i, e := range n.Exceptions {
 			if e.Decision == "" && (match == nil || match(e)) {
-				e.Decision, e.By, e.Why, e.At = Release, by, why, q.now()
+				e.Decision, e.By, e.Why, e.At = Release, by, why, q.now().UTC().Round(0)
 				n.Exceptions[i], found = e, true
 			}
 		}

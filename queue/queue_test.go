@@ -422,3 +422,12 @@ func TestSequencesAreNeverUsedTwice(t *testing.T) {
 		closeQueue(t, q)
 	}
 }
+
+// records counts what lies in the bucket of records.
+func records(t testing.TB, q *Queue) (n int) {
+	t.Helper()
+	must(t, q.db.View(func(tx *bbolt.Tx) error {
+		return tx.Bucket(bucketRecords).ForEach(func(k, v []byte) error { n++; return nil })
+	}))
+	return n
+}

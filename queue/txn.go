@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"math"
+	"slices"
 
 	"go.etcd.io/bbolt"
 
@@ -26,6 +27,7 @@ type txn struct {
 	bytes     int64             // added to what is undelivered
 	floor     uint64            // as it will be on disk
 	delivered uint64            // kept afterwards
+	reserved  bool              // the reserve is there
 	wrote     bool
 }
 
@@ -48,6 +50,8 @@ func (q *Queue) begin() (*txn, error) {
 	// Keys only grow, so a page that is full is never split again.
 	t.records.FillPercent, t.done.FillPercent, t.history.FillPercent = 1, 1, 1
 	t.delivered = t.done.Sequence()
+	k, _ := tx.Bucket(bucketReserve).Cursor().First()
+	t.reserved = k != nil
 	if cap(q.arena) > 2*batchBytes {
 		q.arena = nil // one huge message is not kept in memory for ever
 	}
@@ -59,6 +63,11 @@ func (q *Queue) begin() (*txn, error) {
 func (t *txn) plan(batch []*request) error {
 	if err := t.repair(); err != nil {
 		return err
+	}
+	if slices.ContainsFunc(batch, func(r *request) bool { return len(r.pieces) > 0 && !r.closing }) {
+		if err := t.hold(); err != nil {
+			return err
+		}
 	}
 	if err := t.sweep(); err != nil {
 		return err
@@ -318,11 +327,11 @@ func (t *txn) moveFloor() error {
 // sweepItems is how many delivered items one commit removes at most.
 const sweepItems = 100
 
-// sweep removes delivered items that have been kept long enough, the oldest first; all may go while there is no room for
-// what is new. It never sees what this commit delivers, so that a commit of unknown outcome can be put right.
+// sweep removes delivered items that have been kept long enough, the oldest first, and all of them
+// while the reserve is out. It never sees what this commit delivers, so that a commit of unknown outcome can be put right.
 func (t *txn) sweep() error {
 	limit := nanos(t.q.now().Add(-t.q.options.KeepDelivered))
-	if t.q.short {
+	if !t.reserved {
 		limit = math.MaxInt64
 	}
 	var gone [][]byte
