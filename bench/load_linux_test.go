@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -80,6 +81,7 @@ func message() (text []byte, id int) {
 type analyzers struct {
 	t     *testing.T
 	conns []*client
+	cpu   []float64 // microseconds of processor a message, of each slice, the load generator's included
 }
 
 type client struct {
@@ -126,7 +128,7 @@ func dial(addr string) (conn net.Conn, err error) {
 
 // rate lets them send for one slice and tells how many messages a second were answered.
 func (a *analyzers) rate() float64 {
-	begun := time.Now()
+	begun, cpu := time.Now(), processorTime()
 	before := a.answered()
 	var all sync.WaitGroup
 	for _, c := range a.conns {
@@ -137,7 +139,16 @@ func (a *analyzers) rate() float64 {
 		})
 	}
 	all.Wait()
-	return float64(a.answered()-before) / time.Since(begun).Seconds()
+	n := float64(a.answered() - before)
+	a.cpu = append(a.cpu, float64((processorTime()-cpu).Microseconds())/n)
+	return n / time.Since(begun).Seconds()
+}
+
+// processorTime is what the process has used so far.
+func processorTime() time.Duration {
+	var use syscall.Rusage
+	syscall.Getrusage(syscall.RUSAGE_SELF, &use)
+	return time.Duration(use.Utime.Nano() + use.Stime.Nano())
 }
 
 func (a *analyzers) answered() (n int) {
