@@ -50,16 +50,6 @@ func ReadHeader(payload []byte) (Header, error) {
 	return h, nil
 }
 
-// beyondASCII tells whether p holds characters of another set, or escapes to one.
-func beyondASCII(p []byte) bool {
-	for _, b := range p {
-		if b >= 0x80 || b == 0x1B {
-			return true
-		}
-	}
-	return false
-}
-
 // headerEnd finds the end of the segment that begins at start.
 func headerEnd(payload []byte, start int, separator byte) int {
 	for i := start; i < len(payload); i++ {
