@@ -1,9 +1,6 @@
 package astm
 
-import (
-	"bytes"
-	"slices"
-)
+import "bytes"
 
 // The marks of a piece; package lab has the same bytes.
 const (
@@ -31,9 +28,10 @@ type cutter struct {
 	field  byte // the field delimiter; 0 until a header tells
 }
 
-// cut reads the text of a frame that ETX ends, or ETB, and returns the pieces it makes and the words for what was odd.
-func (c *cutter) cut(text []byte, etx bool) (pieces []piece, words []string) {
+// cut reads the text of a frame that ETX ends, or ETB. It appends the pieces it makes and names what was odd.
+func (c *cutter) cut(pieces []piece, text []byte, etx bool) (_ []piece, words []string) {
 	start := 0
+	mixed := bytes.IndexByte(text, LF) >= 0
 	for i := 0; i < len(text); {
 		if c.letter == 0 {
 			if text[i] == CR || text[i] == LF {
@@ -52,7 +50,7 @@ func (c *cutter) cut(text []byte, etx bool) (pieces []piece, words []string) {
 			c.letter = max(upper(text[i]), 1) // never 0
 			i++
 		}
-		n := recordEnd(text[i:])
+		n := lineEnd(text[i:], mixed)
 		if n > 0 {
 			c.second(text[i])
 		}
@@ -61,7 +59,7 @@ func (c *cutter) cut(text []byte, etx bool) (pieces []piece, words []string) {
 			i++
 		}
 	}
-	rest := slices.Clip(bytes.Clone(text[start:]))
+	rest := append(make([]byte, 0, len(text)-start+1), text[start:]...)
 	if etx && c.letter != 0 {
 		// ETX ends the record, LIS01-A2 8.3.1, also where the analyzer leaves out its CR.
 		c.recordDone()
@@ -118,12 +116,19 @@ func (c *cutter) recordDone() {
 	c.letter, c.read = 0, false
 }
 
-// recordEnd is the index of the first CR or LF in p, or its length.
-func recordEnd(p []byte) int {
-	for i, b := range p {
-		if b == CR || b == LF {
-			return i
+// lineEnd is the index of the CR that ends the line at the start of p, or of the LF where p is mixed with those; or the
+// length of p.
+func lineEnd(p []byte, mixed bool) int {
+	if mixed {
+		for i, b := range p {
+			if b == CR || b == LF {
+				return i
+			}
 		}
+		return len(p)
+	}
+	if n := bytes.IndexByte(p, CR); n >= 0 {
+		return n
 	}
 	return len(p)
 }

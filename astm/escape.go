@@ -5,7 +5,7 @@ import (
 	"encoding/hex"
 )
 
-// Unescape decodes the escapes in a part of a field, LIS02-A2 5.4.6: with & declared, &F& &S& &R& &E& are the delimiters,
+// Unescape decodes the escapes in a part of a field, LIS02-A2 5.4: with & declared, &F& &S& &R& &E& are the delimiters,
 // &X0D0A& is bytes, &H& and &N& (highlighting) vanish. What is no such escape stays as it is, &Z..& of a maker included,
 // since a bare & is common. Raw is returned itself where there is nothing to decode.
 func (d Delimiters) Unescape(raw []byte) []byte {

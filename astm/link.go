@@ -52,6 +52,7 @@ type Link struct {
 	next    cutter
 	enquiry bool // an ENQ waits behind the verdict on a broken message
 	pieces  []piece
+	taken   int // of pieces
 	out     []byte
 	words   []string
 
@@ -85,7 +86,7 @@ func (l *Link) Feed(now time.Time, p []byte) {
 	case !l.due.IsZero() && !now.Before(l.due):
 		l.timeout()
 	}
-	l.keep(p[l.read(now, p):])
+	l.keep(p[l.read(now.Add(l.options.Timing.Receive), p):])
 }
 
 // Output is what to write now, empty for nothing. It is the caller's until the next call of any method.
@@ -99,37 +100,37 @@ func (l *Link) Output() []byte {
 // its last part, '!' the open message is torn off, 'x' a frame refused and not offered again. The joined texts of the
 // pieces of one message are what Parse reads. All but 'x' wait for one verdict. The text is the caller's to keep.
 func (l *Link) Take() (text []byte, mark byte, ok bool) {
-	if len(l.pieces) == 0 {
+	if l.taken == len(l.pieces) {
+		clear(l.pieces)
+		l.pieces, l.taken = l.pieces[:0], 0
 		return nil, 0, false
 	}
-	p := l.pieces[0]
-	l.pieces[0] = piece{}
-	if l.pieces = l.pieces[1:]; len(l.pieces) == 0 {
-		l.pieces = nil
-	}
+	p := l.pieces[l.taken]
+	l.taken++
 	return p.text, p.mark, true
 }
 
 // Verdict answers for everything taken since the last verdict: ACK when safe, else NAK. It does nothing while nothing
 // waits for it or not everything was taken.
 func (l *Link) Verdict(now time.Time, safe bool) {
-	if l.awaits == 0 || len(l.pieces) > 0 {
+	if l.awaits == 0 || l.taken < len(l.pieces) {
 		return
 	}
+	due := now.Add(l.options.Timing.Receive)
 	awaited := l.awaits
 	l.awaits = 0
 	switch {
 	case awaited == open:
-		l.opened(now, safe)
+		l.opened(due, safe)
 	case awaited == more && safe:
-		l.accept(now)
+		l.accept(due)
 	case awaited == more:
-		l.refuse(now)
+		l.refuse(due)
 	case l.enquiry:
 		l.enquiry = false
 		l.ask()
 	}
-	l.eaten += l.read(now, l.kept[l.eaten:])
+	l.eaten += l.read(due, l.kept[l.eaten:])
 	if l.eaten == len(l.kept) {
 		l.kept, l.eaten = l.kept[:0], 0
 	}

@@ -79,9 +79,9 @@ func (m *Message) add(text []byte, ends []uint32) {
 	m.Records = append(m.Records, Record{text, ends, &m.Delimiters})
 }
 
-// declare reads the delimiters from the header at the start of text: its bytes 2 to 5, LIS02-A2 5.4 and 6.2.
+// declare reads the delimiters from the header at the start of text: its bytes 2 to 5, LIS02-A2 5.4.
 func (d *Delimiters) declare(text []byte) error {
-	if n := recordEnd(text); n < len(text) {
+	if n := lineEnd(text, true); n < len(text) {
 		text = text[:n]
 	}
 	if len(text) == 0 || upper(text[0]) != 'H' {

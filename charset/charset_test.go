@@ -117,6 +117,20 @@ func TestMaskCoversTrailBytes(t *testing.T) {
 	}
 }
 
+// The places where CNS 11643 leaves the order of Big5; bytes by another encoder.
+func TestEUCTWOutOfOrder(t *testing.T) {
+	for raw, want := range map[string]string{
+		"\xEB\xD0": "銬", "\xF5\xB5": "薦", "\xF8\xAD": "嚨", "\xF8\xE4": "繳", "\xF8\xE5": "羅", "\xC4\xA1": "一", "\xFD\xCB": "籲",
+		"\x8E\xA2\xBE\xE3": "筇", "\x8E\xA2\xBF\xEA": "莚", "\x8E\xA2\xD5\xCB": "錥", "\x8E\xA2\xD7\xA2": "徻", "\x8E\xA2\xDA\xA8": "螤",
+		"\x8E\xA2\xDD\xF4": "磿", "\x8E\xA2\xE4\xAF": "鎀", "\x8E\xA2\xE6\xCD": "舋", "\x8E\xA2\xE7\xE1": "鎥", "\x8E\xA2\xE9\xB4": "瀪",
+		"\x8E\xA2\xEA\xCB": "鐼", "\x8E\xA2\xF2\xB4": "鸙", "\x8E\xA2\xF2\xC0": "爩",
+	} {
+		if text, certain := Decode("euc-tw", []byte(raw)); string(text) != want || !certain {
+			t.Errorf("% X: got %q (certain %v), want %q", raw, text, certain, want)
+		}
+	}
+}
+
 func TestHides(t *testing.T) {
 	for name, want := range map[string]bool{"GB 18030-2000": true, "~": false, "": false, "UNICODE UTF-8": false, "ISO IR87": true, "sjis": true} {
 		if got := Hides(name); got != want {

@@ -65,46 +65,15 @@ func Ack(h Header, code, text string, now time.Time, id string) []byte {
 
 // appendType answers MSH-9 with as many components as the sender has: ACK, ACK^R01 or ACK^R22^ACK.
 func (h Header) appendType(ack []byte) []byte {
-	parts := h.parts(h.Field(9))
+	_, rest, more := h.first(h.Field(9))
 	ack = append(ack, "ACK"...)
-	if len(parts) > 1 {
-		ack = append(append(ack, h.Separators.Component), parts[1]...)
+	if !more {
+		return ack
 	}
-	if len(parts) > 2 {
+	event, _, more := bytes.Cut(rest, []byte{h.Separators.Component})
+	ack = append(append(ack, h.Separators.Component), event...)
+	if more {
 		ack = append(append(ack, h.Separators.Component), "ACK"...)
 	}
 	return ack
-}
-
-// outcome is what became of a message.
-type outcome int
-
-const (
-	accepted outcome = iota
-	failed           // it may be sent again
-	rejected         // sending it again will not help
-)
-
-// code chooses MSA-1 by what MSH-15 asks for, HL7 2.5.1 2.9.3 and table 0155. A commit accept is all an agent can give, and
-// what a sender of AL waits for; every other sender was seen to wait for an application code, also with NE. Table 0155 is
-// all that counts: Mindray has its own use for MSH-15 and MSH-16, so that known is false.
-func (h Header) code(o outcome) (code string, known bool) {
-	var commit bool
-	known = true
-	switch string(bytes.TrimSpace(h.Field(15))) {
-	case "", "NE":
-	case "AL":
-		commit = true
-	case "ER":
-		commit = o != accepted
-	case "SU":
-		commit = o == accepted
-	default:
-		known = false
-	}
-	letter := "AER"[o]
-	if commit {
-		return "C" + string(letter), known
-	}
-	return "A" + string(letter), known
 }

@@ -97,7 +97,6 @@ func TestBenchHL7(t *testing.T) {
 		t.Skip("speed is measured by make bench only")
 	}
 	p, stream := cbc(), big()
-	// bench/parse_cbc: parsed message bytes a second.
 	report("hl7/parse_cbc", "MB/s", func() float64 {
 		start, n := time.Now(), 0
 		for ; time.Since(start) < 100*time.Millisecond; n += 100 {

@@ -98,7 +98,10 @@ func (h Header) kept() *Header {
 }
 
 // Type is the first component of MSH-9, "ORU".
-func (h Header) Type() []byte { return h.part(h.Field(9), 1) }
+func (h Header) Type() []byte {
+	kind, _, _ := h.first(h.Field(9))
+	return kind
+}
 
 // isAck tells whether the message is an acknowledgement, which is never acknowledged; MCF is the delayed one of 2.1.
 func (h Header) isAck() bool {
@@ -111,33 +114,27 @@ func (h Header) isAck() bool {
 func (h Header) Charset() string { return mainCharset(h.Field(18), h.Separators) }
 
 func mainCharset(field []byte, s Separators) string {
-	main := ""
-	for i, name := range bytes.Split(field, []byte{s.Repeat}) {
-		name, _, _ = bytes.Cut(name, []byte{s.Component})
-		if i == 0 || charset.Hides(string(name)) && bytes.HasPrefix(name, []byte("ISO")) {
-			main = string(name)
+	main, rest, several := bytes.Cut(field, []byte{s.Repeat})
+	for several {
+		var name []byte
+		name, rest, several = bytes.Cut(rest, []byte{s.Repeat})
+		if bytes.HasPrefix(name, []byte("ISO")) && charset.Hides(string(name)) {
+			main = name
 		}
 	}
-	return main
+	main, _, _ = bytes.Cut(main, []byte{s.Component})
+	return string(main)
 }
 
-// part gives component comp of the first repetition of a field of MSH.
-func (h Header) part(field []byte, comp int) []byte {
-	parts := h.parts(field)
-	if comp > len(parts) {
-		return nil
-	}
-	return parts[comp-1]
-}
-
-func (h Header) parts(field []byte) [][]byte {
+// first is the first repetition of a field of MSH, its first component, and what components follow.
+func (h Header) first(field []byte) (component, rest []byte, more bool) {
 	if s := h.Separators.Repeat; s != 0 {
 		field, _, _ = bytes.Cut(field, []byte{s})
 	}
 	if h.Separators.Component == 0 {
-		return [][]byte{field}
+		return field, nil, false
 	}
-	return bytes.Split(field, []byte{h.Separators.Component})
+	return bytes.Cut(field, []byte{h.Separators.Component})
 }
 
 // leading is the length of what may stand before the first segment and means nothing.

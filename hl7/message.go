@@ -18,10 +18,10 @@ type Message struct {
 // Segment is one segment of a message.
 type Segment struct {
 	message *Message
-	first   int  // of its fields in message.starts
-	count   int  // of its fields, with the name
-	end     int  // in message.text
-	header  bool // the field separator after the name is a field of its own, HL7 2.5.1 2.15.9.1
+	first   int32 // of its fields in message.starts
+	count   int32 // of its fields, with the name
+	end     int32 // in message.text
+	header  bool  // the field separator after the name is a field of its own, HL7 2.5.1 2.15.9.1
 }
 
 // Name is the segment's name, "OBX".
@@ -33,9 +33,9 @@ func (s Segment) Is(name string) bool { return string(s.split(0)) == name }
 // Fields is the number of the last field that was sent.
 func (s Segment) Fields() int {
 	if s.header {
-		return s.count
+		return int(s.count)
 	}
-	return s.count - 1
+	return int(s.count) - 1
 }
 
 // Field gives field n with all its repetitions. MSH-1 is the field separator itself.
@@ -111,23 +111,23 @@ func (s Segment) split(i int) []byte {
 }
 
 func (s Segment) between(i int) (from, to int) {
-	from, to = int(s.message.starts[s.first+i]), s.end
-	if i+1 < s.count {
-		to = int(s.message.starts[s.first+i+1]) - 1
+	starts := s.message.starts[s.first : s.first+s.count]
+	if i+1 < len(starts) {
+		return int(starts[i]), int(starts[i+1]) - 1
 	}
-	return from, to
+	return int(starts[i]), int(s.end)
 }
 
 func (s Segment) bounds(n int) (from, to int, there bool) {
-	if n < 1 || n > s.Fields() {
-		return 0, 0, false
-	}
 	if s.header {
 		if n == 1 {
 			_, to = s.between(0)
 			return to, to + 1, true
 		}
 		n--
+	}
+	if n < 1 || n >= int(s.count) {
+		return 0, 0, false
 	}
 	from, to = s.between(n)
 	return from, to, true

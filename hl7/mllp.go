@@ -2,7 +2,6 @@ package hl7
 
 import (
 	"bytes"
-	"strconv"
 	"time"
 )
 
@@ -54,26 +53,6 @@ const (
 	skipping              // inside a block that is too long
 )
 
-// arrival is a block on its way to its answer.
-type arrival struct {
-	payload []byte
-	mark    byte // 0: not handed up
-	at      time.Time
-	header  *Header // nil: not readable
-	answer  answer
-	text    string // for MSA-3
-}
-
-type answer int
-
-const (
-	byVerdict    answer = iota // accepted or failed
-	rejectIfSafe               // rejected, but failed when not even stored
-	fail
-	reject
-	silence
-)
-
 // NewMLLP gives the receiver for a new connection.
 func NewMLLP(o Options) *MLLP {
 	if o.MaxMessage <= 0 {
@@ -88,7 +67,8 @@ func NewMLLP(o Options) *MLLP {
 	return &MLLP{options: o}
 }
 
-// Feed takes bytes as they came, or, with none, the time.
+// Feed takes bytes as they came, or, with none, the time. Bytes that come late show a sender that was alive all along, so
+// that only time without bytes breaks a block off.
 func (m *MLLP) Feed(now time.Time, p []byte) {
 	if m.state != idle && !now.Before(m.due) && (len(p) == 0 || m.state == ended) {
 		m.expire(now)
@@ -115,7 +95,9 @@ func (m *MLLP) Deadline() time.Time {
 	return m.due
 }
 
-// Remarks names the oddities met since the last call.
+// Remarks names the oddities met since the last call. Tolerated: noise (bytes between blocks), double-vt, fs-no-cr, fs-lf,
+// lf-after-end, fs-in-data, leading-bytes, lf-segments, crlf-segments, no-last-cr, msh-15 (not of table 0155), ack-received,
+// query. Refused: torn, timeout, too-long, empty, no-msh, no-control-id, batch.
 func (m *MLLP) Remarks() []string {
 	words := m.remarks
 	m.remarks = nil
@@ -280,142 +262,4 @@ func (m *MLLP) close(now time.Time, oddity string) {
 	a := arrival{payload: payload, mark: '.', at: now}
 	m.judge(&a)
 	m.arrived = append(m.arrived, a)
-}
-
-// judge decides what a whole block is and how it is answered.
-func (m *MLLP) judge(a *arrival) {
-	if len(a.payload) == 0 {
-		m.remark("empty")
-		a.mark, a.answer, a.text = 0, fail, "empty block"
-		return
-	}
-	if len(a.payload) == 1 && (a.payload[0] == 0x06 || a.payload[0] == 0x15) { // MLLP release 2 commits
-		m.remark("ack-received")
-		a.mark, a.answer = 0, silence
-		return
-	}
-	text, batch := a.payload, isBatch(a.payload)
-	if batch {
-		text = text[max(0, nextHeader(text)):]
-	}
-	h, err := ReadHeader(text)
-	if err == nil {
-		a.header = h.kept()
-	}
-	switch {
-	case batch, err == nil && nextHeader(text[h.start:]) > 0:
-		m.remark("batch")
-		a.mark, a.answer, a.text = '!', reject, "batches are not served"
-		return
-	case err != nil:
-		m.remark("no-msh")
-		a.mark, a.answer, a.text = '!', fail, "no readable MSH segment"
-		return
-	}
-	kind := string(h.Type())
-	switch {
-	case h.isAck():
-		m.remark("ack-received")
-		a.mark, a.answer = 0, silence
-		return
-	case len(h.Field(10)) == 0:
-		// A positive answer that fits no message is worse than none.
-		m.remark("no-control-id")
-		a.mark, a.answer, a.text = '!', fail, "MSH-10 is empty"
-	case kind == "QBP" || kind == "QRY":
-		m.remark("query")
-		a.answer, a.text = rejectIfSafe, "queries are not served yet"
-	}
-	m.remarkForm(a.header, a.payload)
-}
-
-// remarkForm names what is odd about a readable payload.
-func (m *MLLP) remarkForm(h *Header, payload []byte) {
-	if h.start > 0 {
-		m.remark("leading-bytes")
-	}
-	switch end := payload[len(h.text):]; {
-	case bytes.HasPrefix(end, []byte{LF}):
-		m.remark("lf-segments")
-	case bytes.HasPrefix(end, []byte{CR, LF}):
-		m.remark("crlf-segments")
-	}
-	if last := payload[len(payload)-1]; last != CR && last != LF {
-		m.remark("no-last-cr")
-	}
-	if _, known := h.code(accepted); !known {
-		m.remark("msh-15")
-	}
-}
-
-// isBatch tells whether a payload begins with a batch or file header, HL7 2.5.1 2.10.3.
-func isBatch(payload []byte) bool {
-	p := payload[leading(payload):]
-	return len(p) > 3 && (bytes.HasPrefix(p, []byte("FHS")) || bytes.HasPrefix(p, []byte("BHS"))) && delimiter(p[3])
-}
-
-// Take hands up the next message, or what is to be kept of none.
-func (m *MLLP) Take() (piece []byte, mark byte, ok bool) {
-	for !m.closed && m.taken < len(m.arrived) {
-		a := m.arrived[m.taken]
-		if m.taken == 0 && (a.mark == 0 || a.mark == 'x') {
-			// It needs no verdict, and nothing before it waits for one.
-			m.arrived[0] = arrival{}
-			m.arrived = m.arrived[1:]
-			m.reply(a, a.at, false)
-		} else {
-			m.taken++
-		}
-		if a.mark != 0 {
-			return a.payload, a.mark, true
-		}
-	}
-	m.closed = m.taken > 0
-	return nil, 0, false
-}
-
-// Verdict answers what was taken, in the order it came.
-func (m *MLLP) Verdict(now time.Time, safe bool) {
-	for _, a := range m.arrived[:m.taken] {
-		m.reply(a, now, safe)
-	}
-	clear(m.arrived[:m.taken])
-	m.arrived = m.arrived[m.taken:]
-	m.taken, m.closed = 0, false
-}
-
-// Output is what to write now.
-func (m *MLLP) Output() []byte {
-	if m.given {
-		m.out, m.given = m.out[:0], false
-	}
-	m.given = len(m.out) > 0
-	return m.out
-}
-
-func (m *MLLP) reply(a arrival, now time.Time, safe bool) {
-	if m.given {
-		m.out, m.given = m.out[:0], false
-	}
-	o, text := accepted, a.text
-	switch {
-	case a.answer == silence:
-		return
-	case a.answer == fail:
-		o = failed
-	case a.answer == reject:
-		o = rejected
-	case !safe:
-		o, text = failed, "not stored, send again"
-	case a.answer == rejectIfSafe:
-		o = rejected
-	}
-	var h Header
-	if a.header != nil {
-		h = *a.header
-	}
-	code, _ := h.code(o)
-	m.answers++
-	id := strconv.AppendInt(strconv.AppendInt(nil, now.UnixNano(), 36), m.answers, 36)
-	m.out = Frame(m.out, Ack(h, code, text, now, string(id)))
 }

@@ -40,28 +40,28 @@ func ParseAs(text []byte, encoding string) (*Message, error) {
 // index finds the segments and fields in one pass.
 func (m *Message) index(start int) {
 	mask, separator := m.mask, m.Separators.Field
-	m.starts = make([]int32, 0, min(len(mask)/5, 4096)+16)
+	starts := make([]int32, 0, min(len(mask)/5, 4096)+16)
 	m.Segments = make([]Segment, 0, min(len(mask)/60, 512)+4)
 	for i := start; i < len(mask); {
-		s := Segment{message: m, first: len(m.starts), end: len(mask)}
-		m.starts = append(m.starts, int32(i))
+		s := Segment{message: m, first: int32(len(starts)), end: int32(len(mask))}
+		s.header = bytes.HasPrefix(mask[i:], []byte{'M', 'S', 'H', separator})
+		starts = append(starts, int32(i))
 		next := len(mask)
-		for ; i < len(mask); i++ {
-			b := mask[i]
+		for j, b := range mask[i:] {
 			if b == separator {
-				m.starts = append(m.starts, int32(i+1))
+				starts = append(starts, int32(i+j+1))
 			} else if b == CR || b == LF {
-				if after, ends := segmentEnd(mask, i, separator); ends {
-					s.end, next = i, after
+				if after, ends := segmentEnd(mask, i+j, separator); ends {
+					s.end, next = int32(i+j), after
 					break
 				}
 			}
 		}
-		s.count = len(m.starts) - s.first
-		s.header = s.count > 1 && s.Is("MSH")
+		s.count = int32(len(starts)) - s.first
 		m.Segments = append(m.Segments, s)
 		i = next
 	}
+	m.starts = starts
 }
 
 // segmentEnd tells whether the line end at i ends a segment, and where what follows begins.

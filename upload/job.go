@@ -65,16 +65,11 @@ func (j *job) read() (err error) {
 			err = fmt.Errorf("read message: panic")
 		}
 	}()
-	report, err := j.lane.Decode(j.item.Text, j.item.Received)
+	report, err := j.lane.Decode(j.item)
 	if err != nil {
 		return err
 	}
-	told := filing.Item{Received: j.item.Received, Incomplete: j.item.Incomplete}
-	for _, e := range j.item.Exceptions {
-		if e.Decision == queue.Release {
-			told.Decisions = append(told.Decisions, filing.Decision{Part: e.Part, Result: e.Result, Reason: e.Reason})
-		}
-	}
+	told := Filed(j.item)
 	if gaveUp(report) {
 		if !slices.Contains(told.Decisions, filing.Decision{Part: -1, Result: -1, Reason: Incomplete}) {
 			j.leave(-1, -1, Incomplete)
@@ -86,6 +81,17 @@ func (j *job) read() (err error) {
 		j.add(p)
 	}
 	return nil
+}
+
+// Filed is what filing needs to know of an item beside its text.
+func Filed(item *queue.Item) filing.Item {
+	told := filing.Item{Received: item.Received, Incomplete: item.Incomplete}
+	for _, e := range item.Exceptions {
+		if e.Decision == queue.Release {
+			told.Decisions = append(told.Decisions, filing.Decision{Part: e.Part, Result: e.Result, Reason: e.Reason})
+		}
+	}
+	return told
 }
 
 // gaveUp tells whether the sender itself ended the message early: LIS02-A2 13.1.3, termination code T, R or E.

@@ -77,14 +77,13 @@ func (w *watcher) last() State {
 }
 
 // decode reads the messages of these tests: a lab.Report as JSON, or words that stand for trouble.
-func decode(text []byte, _ time.Time) (lab.Report, error) {
+func decode(item *queue.Item) (lab.Report, error) {
 	var r lab.Report
-	switch string(text) {
-	case "panic":
+	if string(item.Text) == "panic" {
 		var none []int
-		_ = none[len(text)]
+		_ = none[len(item.Text)]
 	}
-	err := json.Unmarshal(text, &r)
+	err := json.Unmarshal(item.Text, &r)
 	return r, err
 }
 

@@ -46,8 +46,8 @@ type Watcher interface {
 // Lane is one analyzer's way to the server.
 type Lane struct {
 	Analyzer string
-	// Decode reads a message by the analyzer's dialect and setup.
-	Decode func(text []byte, received time.Time) (lab.Report, error)
+	// Decode reads an item's message by the analyzer's dialect and setup.
+	Decode func(item *queue.Item) (lab.Report, error)
 	// Rules say what is filed, and what is held.
 	Rules *filing.Rules
 	// Setting is what is said on every resource.
