@@ -7,7 +7,7 @@ import "time"
 // by one goroutine.
 type Talk interface {
 	// Feed tells that bytes came, or, with none, that time passed. While a verdict is outstanding the bytes are kept and
-	// looked at after it.
+	// looked at after it. p is the caller's again afterwards.
 	Feed(now time.Time, p []byte)
 	// Output is what to write now, empty for nothing. It is the caller's until the next call of any method.
 	Output() []byte

@@ -1,0 +1,58 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"labagent/config"
+)
+
+func configCommand(o *options) *cobra.Command {
+	parent := &cobra.Command{Use: "config", Short: "Look at the configuration"}
+	parent.AddCommand(&cobra.Command{
+		Use:   "validate",
+		Short: "Check the configuration; every fault names line and key",
+		Args:  exactly(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := o.load()
+			if err != nil {
+				return err
+			}
+			out := cmd.OutOrStdout()
+			warnings := warnings(cfg)
+			if o.json {
+				return printJSON(out, map[string]any{"schema": "labagent.config/1", "valid": true, "analyzers": len(cfg.Analyzers), "warnings": warnings})
+			}
+			for _, w := range warnings {
+				fmt.Fprintln(out, "warning:", w)
+			}
+			fmt.Fprintf(out, "%s is valid: %d analyzers, delivering to %s\n", o.config, len(cfg.Analyzers), cfg.Server.URL)
+			return nil
+		},
+	})
+	return parent
+}
+
+// warnings are what is allowed and seldom wise.
+func warnings(cfg *config.Config) []string {
+	list := []string{}
+	if len(cfg.Alarm.Command) == 0 && cfg.Alarm.Webhook == "" {
+		list = append(list, "alarm: neither command nor webhook is set; what needs a person shows on status and in the log only")
+	}
+	if cfg.Status.Listen == "off" {
+		list = append(list, "status.listen: off, so no monitoring can see that something needs a person")
+	}
+	if cfg.Auth.Method == "basic" {
+		list = append(list, "auth.method: basic sends the secret with every request, and the server checks less than with a token; prefer client_credentials")
+	}
+	if cfg.Log.WireFile != "" {
+		list = append(list, "log.wire_file: it holds patient data; switch it off when the hunt is over")
+	}
+	for i := range cfg.Analyzers {
+		if cfg.Analyzers[i].Specimen.Pattern == "" {
+			list = append(list, fmt.Sprintf("analyzers[%d].specimen.pattern: not set, so a mistyped specimen id is delivered like any other", i))
+		}
+	}
+	return list
+}
