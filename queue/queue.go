@@ -142,7 +142,10 @@ func open(dir string, o Options) (*Queue, error) {
 		changed: make(chan struct{}),
 	}
 	if o.Disk != nil {
-		q.commit = func(tx *bbolt.Tx) error { return o.Disk(tx.Commit) }
+		q.commit = func(tx *bbolt.Tx) error {
+			defer tx.Rollback() // where the commit was not even tried
+			return o.Disk(tx.Commit)
+		}
 	}
 	if err := private(dir); err != nil {
 		return nil, err

@@ -42,8 +42,9 @@ type bubble struct {
 	mu   sync.Mutex
 	seen func(sandbox.Seen) // told of every request to the server; may be nil
 
-	*plant // the agent that runs
-	stop   func() // ends it and waits
+	*plant        // the agent that runs
+	cancel func() // tells it to end
+	stop   func() // and waits until it has
 	err    error  // with which it ended
 }
 
@@ -98,6 +99,7 @@ func (b *bubble) start() {
 		defer close(ended)
 		b.err = run(ctx, &cfg, b.out)
 	}()
+	b.cancel = cancel
 	b.stop = sync.OnceFunc(func() { cancel(); <-ended })
 	synctest.Wait()
 	if b.plant == nil {
@@ -324,14 +326,18 @@ func (b *bubble) sheets() (list []sheet) {
 type observation struct {
 	ID     string
 	Status string
-	Code   struct{ Coding []struct{ System, Code string } }
-	Value  struct {
+	Code   struct {
+		Coding []struct{ System, Code string }
+	}
+	Value struct {
 		Value json.Number
 		Unit  string
 	} `json:"valueQuantity"`
 	Specimen   struct{ Identifier struct{ Value string } }
 	Identifier []struct{ System, Value string }
-	Meta       struct{ Tag []struct{ System, Code string } }
+	Meta       struct {
+		Tag []struct{ System, Code string }
+	}
 }
 
 func (o observation) String() string {
