@@ -3,7 +3,6 @@
 package main_test
 
 import (
-	"encoding/json"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -249,10 +248,4 @@ func TestResultsReachTheServer(t *testing.T) {
 	}
 	s.stop()
 	s.command(4, "status")
-}
-
-// raw marshals for messages of a failed test.
-func raw(v any) string {
-	data, _ := json.Marshal(v)
-	return string(data)
 }
