@@ -9,6 +9,7 @@ package driver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -104,7 +105,8 @@ func (a *Analyzer) serve(ctx context.Context, log *slog.Logger, name string, con
 				text = known.Error()
 			}
 			log.Error("line ended by a fault of labagent", "line", name, "fault", text, "stack", string(debug.Stack()))
-			err = fmt.Errorf("fault of labagent")
+			conn.Close()
+			err = errors.New("fault of labagent")
 		}
 	}()
 	l := &line{

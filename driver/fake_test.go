@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -28,7 +29,9 @@ type fakeTalk struct {
 	due     time.Time
 	alarm   time.Time
 	remarks []string
-	fed     []time.Time // when time passed
+
+	mu  sync.Mutex
+	fed []time.Time // when time passed
 }
 
 type fakePiece struct {
@@ -38,7 +41,9 @@ type fakePiece struct {
 
 func (f *fakeTalk) Feed(now time.Time, p []byte) {
 	if len(p) == 0 {
+		f.mu.Lock()
 		f.fed = append(f.fed, now)
+		f.mu.Unlock()
 		if !f.alarm.IsZero() && !now.Before(f.alarm) {
 			f.alarm = time.Time{}
 		}
@@ -82,6 +87,16 @@ func (f *fakeTalk) Feed(now time.Time, p []byte) {
 	if len(f.open) == 0 {
 		f.due = time.Time{}
 	}
+}
+
+// passed is when time passed, from the start.
+func (f *fakeTalk) passed(start time.Time) (all []time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, at := range f.fed {
+		all = append(all, at.Sub(start))
+	}
+	return all
 }
 
 func (f *fakeTalk) Output() []byte {
@@ -312,9 +327,53 @@ func (r *rig) silent(d time.Duration) {
 	if n, err := r.peer.Read(one[:]); n > 0 || !errors.Is(err, context.DeadlineExceeded) && !isTimeout(err) {
 		r.t.Fatalf("got %q, %v, want silence for %v", one[:n], err, d)
 	}
+	synctest.Wait()
 }
 
 func isTimeout(err error) bool {
 	var t net.Error
 	return errors.As(err, &t) && t.Timeout()
+}
+
+// journal is a log that can be waited for.
+type journal struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+	news chan struct{}
+}
+
+func (j *journal) Write(p []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.news != nil {
+		close(j.news)
+		j.news = nil
+	}
+	return j.text.Write(p)
+}
+
+func (j *journal) String() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.String()
+}
+
+func (j *journal) await(t *testing.T, what string) {
+	t.Helper()
+	late := time.After(20 * time.Second)
+	for {
+		j.mu.Lock()
+		if strings.Contains(j.text.String(), what) {
+			j.mu.Unlock()
+			return
+		}
+		news := make(chan struct{})
+		j.news = news
+		j.mu.Unlock()
+		select {
+		case <-news:
+		case <-late:
+			t.Fatalf("%q was not logged:\n%s", what, j)
+		}
+	}
 }

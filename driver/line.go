@@ -236,8 +236,20 @@ func (l *line) take() {
 	l.waiting = max(l.waiting, size)
 }
 
-// verdict answers for what was taken last; why is nil when its bytes are synced.
-func (l *line) verdict(why error) {
+// verdict answers for what was taken last; stored is nil when its bytes are synced.
+func (l *line) verdict(stored error) {
+	for _, p := range l.pieces {
+		l.waiting = max(0, l.waiting-len(p.Text))
+		if p.Mark != lab.Whole && p.Mark != lab.Broken {
+			continue
+		}
+		if stored == nil {
+			l.watch.Message(p.Mark)
+		} else if len(p.Text) > 0 {
+			l.tellRefused(p.Text, "not stored")
+		}
+	}
+	why := stored
 	if why == nil && l.asked {
 		why = l.ready()
 	}
@@ -247,17 +259,6 @@ func (l *line) verdict(why error) {
 	} else {
 		l.failing.end()
 		l.note("! ok")
-	}
-	for _, p := range l.pieces {
-		l.waiting = max(0, l.waiting-len(p.Text))
-		if p.Mark != lab.Whole && p.Mark != lab.Broken {
-			continue
-		}
-		if why == nil {
-			l.watch.Message(p.Mark)
-		} else if len(p.Text) > 0 {
-			l.tellRefused(p.Text, "not stored")
-		}
 	}
 	l.talk.Verdict(l.now, why == nil)
 }

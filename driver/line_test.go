@@ -43,12 +43,12 @@ func TestVerdictBesideTheLoop(t *testing.T) {
 		close(r.store.stalled)
 		r.want("ok\n", 4*time.Second)
 		r.silent(29 * time.Second)
-		if len(r.talk.fed) != 0 {
-			t.Errorf("time passed for the Talk after %v", r.talk.fed[0].Sub(r.start))
+		if at := r.talk.passed(r.start); len(at) != 0 {
+			t.Errorf("time passed for the Talk after %v", at)
 		}
 		r.silent(2 * time.Second)
-		if len(r.talk.fed) != 1 || r.talk.fed[0].Sub(r.start) != 34*time.Second {
-			t.Errorf("the deadline of the Talk fell at %v, want once after 34s", r.talk.fed)
+		if at := r.talk.passed(r.start); len(at) != 1 || at[0] != 34*time.Second {
+			t.Errorf("the deadline of the Talk fell at %v, want once after 34s", at)
 		}
 		if got := strings.Join(r.store.texts(), " "); got != ".one !begun" {
 			t.Errorf("stored %s", got)
@@ -61,8 +61,8 @@ func TestTimersRunWhileTheDiskIsStalled(t *testing.T) {
 		r.store.stalled = make(chan struct{})
 		r.send("t\none\n")
 		r.silent(5 * time.Second)
-		if len(r.talk.fed) != 1 || r.talk.fed[0].Sub(r.start) != 3*time.Second {
-			t.Errorf("the deadline of the Talk fell at %v, want once after 3s", r.talk.fed)
+		if at := r.talk.passed(r.start); len(at) != 1 || at[0] != 3*time.Second {
+			t.Errorf("the deadline of the Talk fell at %v, want once after 3s", at)
 		}
 		close(r.store.stalled)
 		r.want("ok\n", 5*time.Second)

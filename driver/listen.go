@@ -32,8 +32,26 @@ const (
 var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 30 * time.Second, Interval: 10 * time.Second, Count: 3}
 
 func listenTCP(ctx context.Context, addr string) (net.Listener, error) {
-	c := net.ListenConfig{KeepAliveConfig: keepAlive, Control: giveUpUnacknowledged}
-	return c.Listen(ctx, "tcp", addr)
+	c := net.ListenConfig{KeepAliveConfig: keepAlive}
+	l, err := c.Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	return tcpListener{l}, nil
+}
+
+// tcpListener sets what an accepted connection does not inherit.
+type tcpListener struct{ net.Listener }
+
+func (l tcpListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	if raw, err := conn.(*net.TCPConn).SyscallConn(); err == nil {
+		giveUpUnacknowledged("", "", raw)
+	}
+	return conn, nil
 }
 
 // Lines accepts connections until ctx ends. A missing allow-list beyond loopback is an error at once.
@@ -53,7 +71,9 @@ func (p *Listen) Lines(ctx context.Context, log *slog.Logger, serve Serve) error
 				l.Close()
 				return &Error{AllowMissing, p.Addr, errors.New("everyone could connect"), "give the networks of the analyzers in tcp.allow, or listen on 127.0.0.1"}
 			}
-			log.Info("listening", "addr", l.Addr().String())
+			if tries == 1 {
+				log.Info("listening", "addr", l.Addr().String())
+			}
 			o.end()
 			tries = 0
 			err = h.accept(ctx, l)

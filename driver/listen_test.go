@@ -285,16 +285,16 @@ func TestListenTCP(t *testing.T) {
 func TestDial(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
-		var peers []net.Conn
-		up := false
-		var tries []time.Time
+		var up atomic.Bool
+		tries := make(chan time.Time, 1000)
+		peers := make(chan net.Conn, 10)
 		p := &Dial{Addr: "10.1.2.7:5000", dial: func(context.Context, string) (net.Conn, error) {
-			tries = append(tries, time.Now())
-			if !up {
+			tries <- time.Now()
+			if !up.Load() {
 				return nil, errors.New("connection refused")
 			}
 			ours, peer := net.Pipe()
-			peers = append(peers, peer)
+			peers <- peer
 			return ours, nil
 		}}
 		a := &Analyzer{
@@ -308,29 +308,32 @@ func TestDial(t *testing.T) {
 		if n := len(tries); n < 60 || n > 400 {
 			t.Errorf("%d tries in an hour, want about two a minute", n)
 		}
-		for i := 1; i < len(tries); i++ {
-			if wait := tries[i].Sub(tries[i-1]); wait <= 0 || wait > dialLimit {
+		for last := <-tries; len(tries) > 0; {
+			next := <-tries
+			if wait := next.Sub(last); wait <= 0 || wait > dialLimit {
 				t.Errorf("waited %v between tries", wait)
 			}
+			last = next
 		}
-		up = true
-		time.Sleep(2 * time.Minute)
-		if !(&call{t: t, peer: peers[0]}).served() {
+		up.Store(true)
+		peer := <-peers
+		<-tries
+		if !(&call{t: t, peer: peer}).served() {
 			t.Error("not served after the analyzer came back")
 		}
-		if down, again := strings.Count(log.String(), "line down"), strings.Count(log.String(), "line up again"); down != 1 || again != 1 {
-			t.Errorf("logged %d times down and %d times up again:\n%s", down, again, &log)
-		}
+		time.Sleep(time.Minute)
 		lost := time.Now()
-		peers[0].Close()
-		synctest.Wait()
-		time.Sleep(2 * time.Second)
-		if len(peers) != 2 || tries[len(tries)-1].Sub(lost) > dialFirst {
-			t.Errorf("a line that lived was tried again after %v, want within %v", tries[len(tries)-1].Sub(lost), dialFirst)
+		peer.Close()
+		if wait := (<-tries).Sub(lost); wait > dialFirst {
+			t.Errorf("a line that lived was tried again after %v, want within %v", wait, dialFirst)
 		}
+		<-peers
 		stop()
 		if err := <-ended; err != nil {
 			t.Error(err)
+		}
+		if down, again := strings.Count(log.String(), "line down"), strings.Count(log.String(), "line up again"); down != 2 || again != 1 {
+			t.Errorf("logged %d times down and %d times up again:\n%s", down, again, &log)
 		}
 	})
 }

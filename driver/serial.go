@@ -196,7 +196,7 @@ func (p *port) Close() error {
 // probe finds out whether the library can wait for this descriptor: select(2) knows no number above 1023, and the library
 // panics.
 func (p *port) probe() error {
-	if err := p.lib.SetReadTimeout(0); err != nil {
+	if err := p.lib.SetReadTimeout(time.Millisecond); err != nil { // 0 is not the same everywhere
 		return err
 	}
 	var late *Error

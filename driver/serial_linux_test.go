@@ -10,8 +10,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -135,49 +135,6 @@ func TestSerialLine(t *testing.T) {
 	}
 }
 
-// journal is a log that can be waited for.
-type journal struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-	news chan struct{}
-}
-
-func (j *journal) Write(p []byte) (int, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if j.news != nil {
-		close(j.news)
-		j.news = nil
-	}
-	return j.text.Write(p)
-}
-
-func (j *journal) String() string {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.String()
-}
-
-func (j *journal) await(t *testing.T, what string) {
-	t.Helper()
-	late := time.After(20 * time.Second)
-	for {
-		j.mu.Lock()
-		if strings.Contains(j.text.String(), what) {
-			j.mu.Unlock()
-			return
-		}
-		news := make(chan struct{})
-		j.news = news
-		j.mu.Unlock()
-		select {
-		case <-news:
-		case <-late:
-			t.Fatalf("%q was not logged:\n%s", what, j)
-		}
-	}
-}
-
 // The library's own Write would put the ACK into the new file.
 func TestNoWriteAfterClose(t *testing.T) {
 	p := newCable(t).open()
@@ -219,6 +176,11 @@ func TestCloseEndsRead(t *testing.T) {
 				_, err := p.Read(make([]byte, 16))
 				got <- err
 			}()
+			for waits := false; !waits; runtime.Gosched() {
+				p.mu.Lock()
+				waits = p.calls > 0
+				p.mu.Unlock()
+			}
 			how.end(p)
 			if err := <-got; codeOf(err) != how.want {
 				t.Errorf("Read returned %v, want %s", err, how.want)

@@ -44,11 +44,16 @@ func TestSerialSettings(t *testing.T) {
 type fakeLib struct {
 	serial.Port
 	calls  atomic.Int32
+	uses   atomic.Int32
+	warm   chan struct{} // closed once the port is in use
 	closed atomic.Bool
 	wrong  atomic.Int32
 }
 
 func (l *fakeLib) use() {
+	if l.uses.Add(1) == 10 {
+		close(l.warm)
+	}
 	l.calls.Add(1)
 	defer l.calls.Add(-1)
 	if l.closed.Load() {
@@ -73,7 +78,7 @@ func (l *fakeLib) Close() error {
 
 func TestNoCallOnClosedPort(t *testing.T) {
 	for range 200 {
-		lib := &fakeLib{}
+		lib := &fakeLib{warm: make(chan struct{})}
 		p := newPort("fake", lib, io.NopCloser(nil))
 		var all sync.WaitGroup
 		all.Go(func() {
@@ -96,8 +101,12 @@ func TestNoCallOnClosedPort(t *testing.T) {
 				}
 			}
 		})
-		all.Go(func() { p.Close() })
-		all.Go(func() { p.Close() })
+		for range 2 {
+			all.Go(func() {
+				<-lib.warm
+				p.Close()
+			})
+		}
 		all.Wait()
 		<-p.gone
 		if n := lib.wrong.Load(); n > 0 || !lib.closed.Load() {

@@ -191,12 +191,16 @@ func (w *WireFile) open(at time.Time) error {
 	if w.file != nil && w.day == day {
 		return nil
 	}
+	old := w.day
 	if w.file != nil {
-		w.file.Close()
+		w.file.Close() // Windows renames no open file
 		w.file = nil
 	}
 	if info, err := os.Stat(w.path); err == nil {
-		if old := info.ModTime().In(at.Location()).Format(time.DateOnly); old != day {
+		if old == "" { // left by a run before this
+			old = info.ModTime().In(at.Location()).Format(time.DateOnly)
+		}
+		if old != day {
 			if err := w.putAside(old); err != nil {
 				return err
 			}

@@ -182,27 +182,24 @@ var (
 	path      = regexp.MustCompile(`^(Observation|DiagnosticReport|Bundle)(\.[A-Za-z][A-Za-z\[\]]{0,40}|\[[0-9]{1,4}\]){0,8}$`)
 	issueCode = regexp.MustCompile(`^[a-z][a-z-]{0,30}$`)
 	word      = regexp.MustCompile(`^[A-Za-z0-9-]{1,64}$`)
-	quoted    = regexp.MustCompile(`"[^"]*"?|'[^']*'?|\([^)]*\)?`)
-	plain     = regexp.MustCompile(`^"[A-Za-z][A-Za-z\[\]]{0,30}"$|^\(Not found\)$`)
+	element   = regexp.MustCompile(`^[^"'(]*"[A-Za-z][A-Za-z\[\]]{0,30}"[^"'(]*$`)
+	inside    = regexp.MustCompile(`(?s)["'(].*["')]|["'(].*$`)
 	digits    = regexp.MustCompile(`[0-9][0-9./:-]{5,}`)
 )
 
-// scrub cuts out of a server's sentence what may come from the resource: all that is quoted or in brackets, but
-// for the name of an element, and long numbers.
+// scrub cuts out of a server's sentence what may come from the resource: all from the first quotation mark or bracket to the
+// last, but for the name of one element, and long numbers.
 func scrub(text string) string {
-	text = quoted.ReplaceAllStringFunc(text, func(q string) string {
-		if plain.MatchString(q) {
-			return q
-		}
-		return "…"
-	})
-	text = digits.ReplaceAllString(text, "…")
 	text = strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f {
 			return ' '
 		}
 		return r
 	}, text)
+	if !element.MatchString(text) {
+		text = inside.ReplaceAllString(text, "…")
+	}
+	text = digits.ReplaceAllString(text, "…")
 	if runes := []rune(text); len(runes) > 160 {
 		text = string(runes[:160]) + "…"
 	}

@@ -1,6 +1,9 @@
 package hl7
 
-import "time"
+import (
+	"bytes"
+	"time"
+)
 
 // Ack builds the acknowledgement of the message with header h: code is what MSA-1 says, text what MSA-3 says in plain ASCII
 // (no data of a patient), now the time of MSH-7 with its offset, id our own MSH-10. Everything taken over from the sender is
@@ -9,12 +12,15 @@ import "time"
 //	MSH|^~\&|host||cobas pro||20260301080000+0100||ACK^R22^ACK|1|P|2.5.1||||||UNICODE UTF-8|||LAB-29^IHE
 //	MSA|AA|97
 func Ack(h Header, code, text string, now time.Time, id string) []byte {
+	return appendAck(nil, h, code, text, now, id)
+}
+
+func appendAck(ack []byte, h Header, code, text string, now time.Time, id string) []byte {
 	s, encoding := h.Separators, h.Field(2)
 	if h.count == 0 {
 		s = Standard
 		encoding = []byte{s.Component, s.Repeat, s.Escape, s.Sub}
 	}
-	ack := make([]byte, 0, 256)
 	field := func(value []byte) {
 		ack = append(append(ack, s.Field), value...)
 	}
@@ -62,12 +68,14 @@ func Ack(h Header, code, text string, now time.Time, id string) []byte {
 
 // appendType answers MSH-9 with as many components as the sender has: ACK, ACK^R01 or ACK^R22^ACK.
 func (h Header) appendType(ack []byte) []byte {
-	parts := h.parts(h.Field(9))
+	_, rest, more := h.first(h.Field(9))
 	ack = append(ack, "ACK"...)
-	if len(parts) > 1 {
-		ack = append(append(ack, h.Separators.Component), parts[1]...)
+	if !more {
+		return ack
 	}
-	if len(parts) > 2 {
+	event, _, more := bytes.Cut(rest, []byte{h.Separators.Component})
+	ack = append(append(ack, h.Separators.Component), event...)
+	if more {
 		ack = append(append(ack, h.Separators.Component), "ACK"...)
 	}
 	return ack

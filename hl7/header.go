@@ -50,16 +50,6 @@ func ReadHeader(payload []byte) (Header, error) {
 	return h, nil
 }
 
-// beyondASCII tells whether p holds characters of another set, or escapes to one.
-func beyondASCII(p []byte) bool {
-	for _, b := range p {
-		if b >= 0x80 || b == 0x1B {
-			return true
-		}
-	}
-	return false
-}
-
 // headerEnd finds the end of the segment that begins at start.
 func headerEnd(payload []byte, start int, separator byte) int {
 	for i := start; i < len(payload); i++ {
@@ -108,7 +98,10 @@ func (h Header) kept() *Header {
 }
 
 // Type is the first component of MSH-9, "ORU".
-func (h Header) Type() []byte { return h.part(h.Field(9), 1) }
+func (h Header) Type() []byte {
+	kind, _, _ := h.first(h.Field(9))
+	return kind
+}
 
 // isAck tells whether the message is an acknowledgement, which is never acknowledged; MCF is the delayed one of 2.1.
 func (h Header) isAck() bool {
@@ -133,23 +126,15 @@ func mainCharset(field []byte, s Separators) string {
 	return string(main)
 }
 
-// part gives component comp of the first repetition of a field of MSH.
-func (h Header) part(field []byte, comp int) []byte {
-	parts := h.parts(field)
-	if comp > len(parts) {
-		return nil
-	}
-	return parts[comp-1]
-}
-
-func (h Header) parts(field []byte) [][]byte {
+// first is the first repetition of a field of MSH, its first component, and what components follow.
+func (h Header) first(field []byte) (component, rest []byte, more bool) {
 	if s := h.Separators.Repeat; s != 0 {
 		field, _, _ = bytes.Cut(field, []byte{s})
 	}
 	if h.Separators.Component == 0 {
-		return [][]byte{field}
+		return field, nil, false
 	}
-	return bytes.Split(field, []byte{h.Separators.Component})
+	return bytes.Cut(field, []byte{h.Separators.Component})
 }
 
 // leading is the length of what may stand before the first segment and means nothing.

@@ -157,7 +157,7 @@ func (q *Queue) Release(id uint64, by, why string, match func(Exception) bool) e
 		found := false
 		for i, e := range n.Exceptions {
 			if e.Decision == "" && (match == nil || match(e)) {
-				e.Decision, e.By, e.Why, e.At = Release, by, why, q.now()
+				e.Decision, e.By, e.Why, e.At = Release, by, why, q.now().UTC().Round(0)
 				n.Exceptions[i], found = e, true
 			}
 		}
@@ -184,10 +184,13 @@ func (q *Queue) Repeated(id uint64) error {
 }
 
 // Attempt counts a delivery of a waiting item that was tried in vain and says how often that was. Only the running agent
-// knows: after a restart the count begins anew.
+// knows: after a restart the count begins anew. Of an item that does not wait it is 0.
 func (q *Queue) Attempt(id uint64, reason string) int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if n, known := q.known(id); !known || n.State != Waiting {
+		return 0
+	}
 	t := q.tries[id]
 	t.count++
 	t.reason = reason

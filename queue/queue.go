@@ -8,6 +8,7 @@
 //	items      id -> note (JSON), of each undelivered item of which there is more to say than that it waits
 //	delivered  id -> note (JSON), of each delivered item that is kept; the bucket's own sequence counts them
 //	history    time of delivery and id -> nothing: the order in which the delivered go
+//	reserve    pages for the day the disk is full (see reserve.go)
 //	meta       format; floor: no item below it waits without a note
 //
 // An item is a message whose last piece is there; its id is the sequence of that piece. What waits is found at the start
@@ -70,6 +71,7 @@ var (
 	bucketItems     = []byte("items")
 	bucketDelivered = []byte("delivered")
 	bucketHistory   = []byte("history")
+	bucketReserve   = []byte("reserve")
 
 	keyFormat = []byte("format")
 	keyFloor  = []byte("floor")
@@ -97,7 +99,6 @@ type Queue struct {
 	repairs repairs    // what the next commit does first
 	again   []*request // closings that must still succeed
 	swept   int        // delivered items the last commit removed
-	short   bool       // the last append failed: delivered items give way
 	arena   []byte     // encoded records of one commit
 
 	mu        sync.RWMutex // of what follows; written by the writer alone, but for tries
@@ -253,10 +254,13 @@ func create(path string) error {
 		return err
 	}
 	err = db.Update(func(tx *bbolt.Tx) error {
-		for _, name := range [][]byte{bucketMeta, bucketRecords, bucketOpen, bucketItems, bucketDelivered, bucketHistory} {
+		for _, name := range [][]byte{bucketMeta, bucketRecords, bucketOpen, bucketItems, bucketDelivered, bucketHistory, bucketReserve} {
 			if _, err := tx.CreateBucket(name); err != nil {
 				return err
 			}
+		}
+		if err := layIn(tx); err != nil {
+			return err
 		}
 		return tx.Bucket(bucketMeta).Put(keyFormat, key(format))
 	})

@@ -1,10 +1,8 @@
 package queue
 
 import (
-	"bytes"
-	"encoding/binary"
 	"encoding/json"
-	"math"
+	"slices"
 
 	"go.etcd.io/bbolt"
 
@@ -26,6 +24,7 @@ type txn struct {
 	bytes     int64             // added to what is undelivered
 	floor     uint64            // as it will be on disk
 	delivered uint64            // kept afterwards
+	reserved  bool              // the reserve is there
 	wrote     bool
 }
 
@@ -48,9 +47,8 @@ func (q *Queue) begin() (*txn, error) {
 	// Keys only grow, so a page that is full is never split again.
 	t.records.FillPercent, t.done.FillPercent, t.history.FillPercent = 1, 1, 1
 	t.delivered = t.done.Sequence()
-	if cap(q.arena) > 2*batchBytes {
-		q.arena = nil // one huge message is not kept in memory for ever
-	}
+	k, _ := tx.Bucket(bucketReserve).Cursor().First()
+	t.reserved = k != nil
 	q.arena = q.arena[:0]
 	return t, nil
 }
@@ -59,6 +57,11 @@ func (q *Queue) begin() (*txn, error) {
 func (t *txn) plan(batch []*request) error {
 	if err := t.repair(); err != nil {
 		return err
+	}
+	if slices.ContainsFunc(batch, func(r *request) bool { return len(r.pieces) > 0 && !r.closing }) {
+		if err := t.hold(); err != nil {
+			return err
+		}
 	}
 	if err := t.sweep(); err != nil {
 		return err
@@ -313,52 +316,4 @@ func (t *txn) moveFloor() error {
 		return nil
 	}
 	return t.meta.Put(keyFloor, key(t.floor))
-}
-
-// sweepItems is how many delivered items one commit removes at most.
-const sweepItems = 100
-
-// sweep removes delivered items that have been kept long enough, the oldest first; all may go while there is no room for
-// what is new. It never sees what this commit delivers, so that a commit of unknown outcome can be put right.
-func (t *txn) sweep() error {
-	limit := nanos(t.q.now().Add(-t.q.options.KeepDelivered))
-	if t.q.short {
-		limit = math.MaxInt64
-	}
-	var gone [][]byte
-	c := t.history.Cursor()
-	for k, _ := c.First(); k != nil && len(gone) < sweepItems && int64(sequenceOf(k)) <= limit; k, _ = c.Next() {
-		gone = append(gone, bytes.Clone(k))
-	}
-	t.q.swept = len(gone)
-	for _, k := range gone {
-		t.wrote = true
-		if err := t.remove(sequenceOf(k[8:])); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// remove deletes a delivered item with all its pieces.
-func (t *txn) remove(id uint64) error {
-	if err := t.undeliver(id); err != nil {
-		return err
-	}
-	for at := id; at != 0; {
-		r, err := parseRecord(at, t.records.Get(key(at)))
-		if err := t.records.Delete(key(at)); err != nil {
-			return err
-		}
-		if err != nil {
-			return nil // what came before it cannot be found
-		}
-		at = r.previous
-	}
-	return nil
-}
-
-// historyKey orders the delivered items by the time of delivery.
-func historyKey(at int64, id uint64) []byte {
-	return binary.BigEndian.AppendUint64(key(uint64(max(at, 0))), id)
 }

@@ -114,12 +114,15 @@ func (q *Queue) collect() []*request {
 	}
 	batch := q.waiting[:n:n]
 	q.waiting = q.waiting[n:]
+	if len(q.waiting) == 0 {
+		q.waiting = nil // what was written is not kept in memory
+	}
 	return batch
 }
 
-// write puts the batch into one commit and answers. After a failed commit a second one follows without the pieces, which
-// takes back what the first may have stored, lets delivered items give way, and tries the changes of items once more: a
-// full disk must not stop the delivery that empties it. After a late commit a second one takes back what nobody waited for.
+// write puts the batch into one commit and answers. After a failed commit the reserve is given up, and another commit
+// follows without the pieces, which takes back what the first may have stored and tries the changes of items once more: a
+// full disk must not stop the delivery that empties it. After a late commit another takes back what nobody waited for.
 func (q *Queue) write(batch []*request) {
 	again := q.again
 	q.again = nil
@@ -129,6 +132,9 @@ func (q *Queue) write(batch []*request) {
 			q.transact(nil)
 		}
 		return
+	}
+	if err := q.release(); err != nil {
+		q.log.Warn("the reserve of the queue cannot be given up", "error", err)
 	}
 	changes := slices.DeleteFunc(batch, func(r *request) bool { return r.line != nil })
 	if err := q.transact(changes); err != nil {
@@ -154,6 +160,9 @@ func (q *Queue) transact(batch []*request) error {
 			err = q.commit(t.tx)
 		}
 	}
+	if cap(q.arena) > batchBytes {
+		q.arena = nil
+	}
 	if err != nil {
 		err = fmt.Errorf("store on disk: %w", err)
 		q.failed(t, batch, err)
@@ -172,20 +181,23 @@ func (q *Queue) committed(t *txn) {
 	q.mu.Lock()
 	q.since = time.Time{}
 	if t.wrote {
-		q.trouble = nil
 		q.floor, q.delivered = t.floor, int(t.delivered)
 	}
-	woken := false
+	woken, stored := false, false
 	for _, r := range t.planned {
 		switch {
 		case r.line == nil:
 			woken = q.publishChange(r) || woken
 		case r.closing || r.fate.CompareAndSwap(taken, answered):
 			woken = q.publishPieces(r) || woken
-			q.short = q.short && len(r.keys) == 0
+			stored = stored || len(r.keys) > 0 && !r.closing
 		default:
 			q.repairs.takeBack(r)
 		}
+	}
+	if stored && q.trouble != nil {
+		q.log.Info("the queue stores again")
+		q.trouble = nil
 	}
 	if woken {
 		close(q.changed)
@@ -214,7 +226,6 @@ func (q *Queue) failed(t *txn, batch []*request, err error) {
 				continue
 			}
 			q.repairs.takeBack(r)
-			q.short = q.short || !r.closing
 		}
 	}
 	for _, r := range batch {
@@ -281,6 +292,7 @@ func (q *Queue) tidy() {
 	if q.owes() {
 		q.write(nil)
 	}
+	q.refill()
 	for q.transact(nil) == nil && q.swept == sweepItems {
 	}
 }

@@ -86,7 +86,7 @@ func New(o Options) *Server {
 		turned:  make(chan struct{}),
 	}
 	s.switches.Quota = o.Quota
-	s.store.records = map[string]*record{}
+	s.store.records, s.store.known = map[string]*record{}, map[string][]*record{}
 	return s
 }
 

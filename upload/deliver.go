@@ -14,17 +14,13 @@ import (
 // weather, or unclear. An error is the queue's.
 func (r *run) deliver(ctx context.Context, j *job) (*fhir.Outcome, error) {
 	for ctx.Err() == nil {
-		if d := r.pace.wait(fhir.CostSingle, time.Now()); d > 0 {
-			pause(ctx, d)
-			continue
-		}
 		p, batch := j.next(r.pace.entries(time.Now()))
 		if p == nil {
 			return nil, r.finish(j)
 		}
 		if d := r.pace.wait(cost(len(batch)), time.Now()); d > 0 {
 			pause(ctx, d)
-			continue
+			continue // with as many as go then
 		}
 		if stop := r.send(ctx, j, p, batch); stop != nil {
 			return stop, nil
