@@ -184,10 +184,13 @@ func (q *Queue) Repeated(id uint64) error {
 }
 
 // Attempt counts a delivery of a waiting item that was tried in vain and says how often that was. Only the running agent
-// knows: after a restart the count begins anew.
+// knows: after a restart the count begins anew. Of an item that does not wait it is 0.
 func (q *Queue) Attempt(id uint64, reason string) int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if n, known := q.known(id); !known || n.State != Waiting {
+		return 0
+	}
 	t := q.tries[id]
 	t.count++
 	t.reason = reason

@@ -155,8 +155,8 @@ func TestAttempts(t *testing.T) {
 }
 
 func TestKeptAsLongAsAsked(t *testing.T) {
-	now := time.Date(2026, 3, 1, 8, 0, 0, 0, time.UTC)
-	q := start(t, t.TempDir(), Options{KeepDelivered: 24 * time.Hour, Now: func() time.Time { return now }})
+	clock := newClock()
+	q := start(t, t.TempDir(), Options{KeepDelivered: 24 * time.Hour, Now: clock.now})
 	l := q.Line("xn", "astm")
 	put(t, l, "H|late\r=", "L|late\r.", "a.", "b.", "c.")
 	late := first(t, q, "xn").ID
@@ -165,14 +165,14 @@ func TestKeptAsLongAsAsked(t *testing.T) {
 		must(t, q.Done(id, nil))
 	}
 	deliver(3)
-	now = now.Add(12 * time.Hour)
+	clock.forward(12 * time.Hour)
 	deliver(late)
 	deliver(4)
 	same(t, "after 12 h", standing(t, q, Delivered), []string{"b delivered", "a delivered", "H|late\rL|late\r delivered"})
-	now = now.Add(12 * time.Hour)
+	clock.forward(12 * time.Hour)
 	put(t, l, "d.")
 	same(t, "after 24 h", standing(t, q, Delivered), []string{"b delivered", "H|late\rL|late\r delivered"})
-	now = now.Add(12 * time.Hour)
+	clock.forward(12 * time.Hour)
 	put(t, l, "e.")
 	same(t, "after 36 h", standing(t, q, Delivered), []string{})
 	same(t, "waiting", texts(t, q, "xn"), []string{"c", "d", "e"})

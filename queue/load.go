@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"bytes"
 	"encoding/json"
 
 	"go.etcd.io/bbolt"
@@ -33,10 +34,15 @@ func (q *Queue) load(tx *bbolt.Tx) error {
 		return err
 	}
 
+	d := delivered.Cursor()
+	done, _ := d.Seek(key(q.floor))
 	c := records.Cursor()
 	for k, v := c.Seek(key(q.floor)); k != nil; k, v = c.Next() {
+		for done != nil && bytes.Compare(done, k) < 0 {
+			done, _ = d.Next()
+		}
 		id := sequenceOf(k)
-		if _, noted := q.notes[id]; noted || delivered.Get(k) != nil {
+		if _, noted := q.notes[id]; noted || bytes.Equal(done, k) {
 			continue
 		}
 		r, err := parseRecord(id, v)

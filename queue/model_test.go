@@ -90,9 +90,9 @@ func TestAgainstAModel(t *testing.T) {
 
 func playModel(t *testing.T, random *rand.Rand) {
 	const kept = time.Hour
-	now := time.Date(2026, 3, 1, 8, 0, 0, 0, time.UTC)
+	clock := newClock()
 	d := &disk{}
-	o := Options{KeepDelivered: kept, Now: func() time.Time { return now }}
+	o := Options{KeepDelivered: kept, Now: clock.now}
 	dir := t.TempDir()
 	q := d.on(t, dir, o)
 	m := &model{open: map[*Line]string{}, owner: map[*Line]string{}}
@@ -111,7 +111,7 @@ func playModel(t *testing.T, random *rand.Rand) {
 	pieces := func() (all []lab.Piece) {
 		for range 1 + random.IntN(4) {
 			count++
-			p := lab.Piece{Mark: marks[random.IntN(len(marks))], Received: now}
+			p := lab.Piece{Mark: marks[random.IntN(len(marks))], Received: clock.now()}
 			if p.Mark != lab.Broken || random.IntN(2) == 0 {
 				p.Text = fmt.Appendf(nil, "<%d>", count)
 			}
@@ -146,7 +146,7 @@ func playModel(t *testing.T, random *rand.Rand) {
 		newLines()
 	}
 	for range 200 {
-		now = now.Add(time.Duration(random.IntN(300)) * time.Second)
+		clock.forward(time.Duration(random.IntN(300)) * time.Second)
 		switch random.IntN(12) {
 		default:
 			l, p := lines[random.IntN(len(lines))], pieces()
@@ -182,7 +182,7 @@ func playModel(t *testing.T, random *rand.Rand) {
 			switch random.IntN(4) {
 			default:
 				must(t, q.Done(item.ID, nil))
-				m.items[i].state, m.items[i].at = Delivered, now
+				m.items[i].state, m.items[i].at = Delivered, clock.now()
 			case 0:
 				must(t, q.Park(item.ID, "refused"))
 				m.items[i].state = Parked
@@ -232,7 +232,7 @@ func playModel(t *testing.T, random *rand.Rand) {
 		must(t, lines[0].Append(t.Context(), parse("end.")))
 		m.feed(lines[0], parse("end."))
 	}
-	m.expire(now.Add(-kept))
+	m.expire(clock.now().Add(-kept))
 	for _, state := range []State{Waiting, Held, Parked, Incomplete, Delivered} {
 		got := []string{}
 		must(t, q.List(func(i *Item) bool { got = append(got, string(i.Text)); return true }, true, state))

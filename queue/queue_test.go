@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -124,6 +125,18 @@ func must(t testing.TB, err error) {
 		t.Fatal(err)
 	}
 }
+
+// clock stands still but for forward.
+type clock struct{ at atomic.Int64 }
+
+func newClock() *clock {
+	c := &clock{}
+	c.at.Store(time.Date(2026, 3, 1, 8, 0, 0, 0, time.UTC).UnixNano())
+	return c
+}
+
+func (c *clock) now() time.Time          { return time.Unix(0, c.at.Load()).UTC() }
+func (c *clock) forward(d time.Duration) { c.at.Add(int64(d)) }
 
 func TestPiecesOfTwoLinesDoNotMix(t *testing.T) {
 	q := start(t, t.TempDir(), Options{})
@@ -430,4 +443,38 @@ func records(t testing.TB, q *Queue) (n int) {
 		return tx.Bucket(bucketRecords).ForEach(func(k, v []byte) error { n++; return nil })
 	}))
 	return n
+}
+
+func TestAStartReadsOnlyWhatWaits(t *testing.T) {
+	dir := t.TempDir()
+	o := Options{KeepDelivered: time.Hour}
+	q := start(t, dir, o)
+	a, b := q.Line("a", "hl7"), q.Line("b", "hl7")
+	for range 50 {
+		put(t, a, "a.")
+		put(t, b, "b.")
+	}
+	floor := func(want uint64) {
+		t.Helper()
+		q := start(t, copyFiles(t, dir), o)
+		if q.floor != want {
+			t.Errorf("a start reads from %d on, want %d", q.floor, want)
+		}
+	}
+	must(t, q.Park(2, "unmapped")) // what has a note is found by it
+	for range 49 {
+		must(t, q.Done(first(t, q, "b").ID, nil))
+	}
+	floor(1)
+	for range 50 {
+		must(t, q.Done(first(t, q, "a").ID, nil))
+	}
+	put(t, a, "end.")
+	floor(101)
+	must(t, q.Retry(2))
+	put(t, a, "end.")
+	floor(101)
+	q = start(t, copyFiles(t, dir), o)
+	same(t, "a", texts(t, q, "a"), []string{"end", "end"})
+	same(t, "b", texts(t, q, "b"), []string{"b"})
 }

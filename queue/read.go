@@ -78,10 +78,13 @@ func (q *Queue) get(id uint64, withText bool) (item *Item, err error) {
 // listChunk is how many items List reads at once; the writer can be kept waiting by a long look at the file.
 const listChunk = 64
 
-// List calls f with each item in one of the states, undelivered ones first, the oldest first, then delivered ones, the
+// List calls f with each item in one of the states (none named: in any), undelivered ones first, the oldest first, then delivered ones, the
 // newest first, until f returns false. Text is there only when asked for. An item that cannot be read comes without it and
 // with the reason damaged.
 func (q *Queue) List(f func(*Item) bool, withText bool, states ...State) error {
+	if len(states) == 0 {
+		states = append(slices.Clone(Undelivered), Delivered)
+	}
 	ids := q.undelivered(states)
 	for chunk := range slices.Chunk(ids, listChunk) {
 		if more, err := q.visit(chunk, withText, states, f); !more || err != nil {

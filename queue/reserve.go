@@ -49,7 +49,7 @@ func (q *Queue) release() error {
 	if err != nil {
 		return errors.Join(err, t.tx.Rollback())
 	}
-	q.log.Warn("room is short: the reserve of the queue is given up, delivered items give way")
+	q.log.Warn("the reserve of the queue is given up; delivered items give way until it is back")
 	return q.commit(t.tx)
 }
 
@@ -64,6 +64,6 @@ func (q *Queue) refill() {
 		return
 	}
 	if q.commit(t.tx) == nil {
-		q.log.Info("the reserve of the queue is laid in again")
+		q.log.Info("the reserve of the queue is back")
 	}
 }

@@ -114,6 +114,9 @@ func (q *Queue) collect() []*request {
 	}
 	batch := q.waiting[:n:n]
 	q.waiting = q.waiting[n:]
+	if len(q.waiting) == 0 {
+		q.waiting = nil // what was written is not kept in memory
+	}
 	return batch
 }
 
@@ -156,6 +159,9 @@ func (q *Queue) transact(batch []*request) error {
 		default:
 			err = q.commit(t.tx)
 		}
+	}
+	if cap(q.arena) > batchBytes {
+		q.arena = nil
 	}
 	if err != nil {
 		err = fmt.Errorf("store on disk: %w", err)
