@@ -322,6 +322,20 @@ func (s *site) await(what string, within time.Duration, holds func(status.Snapsh
 	})
 }
 
+// open waits until the agent listens for its analyzers.
+func (s *site) open(addresses ...string) {
+	s.t.Helper()
+	for _, address := range addresses {
+		s.eventually("the agent listens at "+address, 10*time.Second, func() bool {
+			conn, err := net.Dial("tcp", address)
+			if err == nil {
+				conn.Close()
+			}
+			return err == nil
+		})
+	}
+}
+
 // drained waits until nothing waits for delivery.
 func (s *site) drained(within time.Duration) {
 	s.t.Helper()

@@ -61,10 +61,8 @@ func TestTalksOnTheWire(t *testing.T) {
 	address := free(t)
 	s.configure("deliver: {tag: "+siteTag+", unmapped: deliver}", analyzer("serial-1", "astm", serialKey(t, port), nil), analyzer("mllp-1", "hl7", listenKey(address), nil))
 	s.start()
-	s.await("both analyzers can be heard", 10*time.Second, func(now status.Snapshot) bool {
-		_, err := simulate.TCP(address)(t.Context())
-		return err == nil && now.Analyzers[1].Lines == 1
-	})
+	s.open(address)
+	s.await("the serial line is open", 10*time.Second, func(now status.Snapshot) bool { return now.Analyzers[1].Lines == 1 })
 	for _, wire := range []struct {
 		analyzer, protocol string
 		dial               simulate.Dial
