@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -214,4 +215,44 @@ func TestDoorLetsOnlyItsOwnIn(t *testing.T) {
 	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("control.json stays: %v", err)
 	}
+}
+
+// A full disk has no room for control.json, and a port may be somebody else's. Both are waited for: the agent runs all the
+// same.
+func TestWhatCannotBeOpenedIsWaitedFor(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	for name, run := range map[string]func(context.Context, *slog.Logger) error{
+		"door": func(ctx context.Context, log *slog.Logger) error { return (&Door{Dir: "/nowhere", Log: log}).Run(ctx) },
+		"listener": func(ctx context.Context, log *slog.Logger) error {
+			return (&Listener{Board: &Board{}, Listen: taken.Addr().String(), Log: log}).Run(ctx)
+		},
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		var said strings.Builder
+		err := run(ctx, slog.New(slog.NewTextHandler(&said, nil)))
+		if err != nil || ctx.Err() == nil || strings.Count(said.String(), "level=ERROR") != 1 {
+			t.Errorf("%s: ended with %v, said %q", name, err, said.String())
+		}
+		cancel()
+	}
+}
+
+func TestInsist(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var said strings.Builder
+		tries := 0
+		got := insist(t.Context(), slog.New(slog.NewTextHandler(&said, nil)), "port", func() (net.Listener, error) {
+			if tries++; tries < 4 {
+				return nil, errors.New("taken")
+			}
+			return &net.TCPListener{}, nil
+		})
+		if got == nil || tries != 4 || strings.Count(said.String(), "\n") != 2 {
+			t.Errorf("%v after %d tries, said %q", got, tries, said.String())
+		}
+	})
 }

@@ -118,9 +118,9 @@ func run(ctx context.Context, cfg *config.Config, out outside) error {
 	all.run("upload", p.uploader.Run)
 	all.run("alarm", p.alarm().Run)
 	if !out.quiet {
-		all.run("control", (&status.Door{Dir: dataDir(cfg), Handler: p.control()}).Run)
+		all.run("control", (&status.Door{Dir: dataDir(cfg), Handler: p.control(), Log: out.log}).Run)
 		if cfg.Status.Listen != "off" {
-			all.run("status", (&status.Listener{Board: p.board, Version: version, Listen: cfg.Status.Listen, Bound: out.bound}).Run)
+			all.run("status", (&status.Listener{Board: p.board, Version: version, Listen: cfg.Status.Listen, Bound: out.bound, Log: out.log}).Run)
 		}
 	}
 	out.log.Info("labagent runs", "version", version, "analyzers", len(p.analyzers), "server", cfg.Server.URL, "data", dataDir(cfg))
