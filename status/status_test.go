@@ -87,12 +87,22 @@ func TestBellRingsUntilAcknowledged(t *testing.T) {
 		pass(time.Minute, "begins")
 		pass(time.Hour, "continues")
 		set(hold(2), quiet)
-		pass(time.Minute, "grows")
+		pass(30*time.Minute, "") // nobody has seen it yet: it rings already
+		pass(30*time.Minute, "continues")
 		if !board.Ack(hold(2).key()) {
 			t.Fatal("the line cannot be acknowledged")
 		}
 		pass(5*time.Hour, "")
 		set(hold(3), quiet)
+		pass(time.Minute, "grows")
+		set(hold(9), quiet)
+		pass(time.Minute, "")
+		if !board.Ack(hold(9).key()) {
+			t.Fatal("the line cannot be acknowledged")
+		}
+		set(hold(1), quiet) // eight are mended
+		pass(time.Minute, "")
+		set(hold(2), quiet) // and another comes, which nobody has seen
 		pass(time.Minute, "grows")
 		set(quiet)
 		pass(time.Minute, "ends")
@@ -119,6 +129,18 @@ func TestBellCommandGetsTheText(t *testing.T) {
 	text, err := os.ReadFile(out)
 	if err != nil || !strings.Contains(string(text), "no-specimen begins (2). Look at the label. Seen: labagent ack ") {
 		t.Errorf("the program got %q, %v", text, err)
+	}
+}
+
+// The address of a webhook is a secret: who knows it can ring.
+func TestWebhookIsNotLogged(t *testing.T) {
+	var said strings.Builder
+	alarm := &Alarm{
+		Webhook: "http://127.0.0.1:1/services/T0/secret", HTTP: http.DefaultClient, Log: slog.New(slog.NewTextHandler(&said, nil)),
+	}
+	alarm.ring(t.Context(), Bell{Reason: "unmapped"})
+	if got := said.String(); !strings.Contains(got, "refused") || strings.Contains(got, "secret") {
+		t.Errorf("said %q", got)
 	}
 }
 
