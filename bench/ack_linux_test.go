@@ -60,8 +60,9 @@ func (noDisk) Ready() error                              { return nil }
 func (noDisk) Append(context.Context, []lab.Piece) error { return nil }
 func (noDisk) Close(context.Context) error               { return nil }
 
-// naive is the listener one writes without a thought of timers, pipelining and disks: a buffered reader, MSH-10, one answer.
-func naive(t *testing.T) (addr string) {
+// naive is the listener one writes without a thought of timers and pipelining: a buffered reader, MSH-10, one answer after
+// keep.
+func naive(t *testing.T, keep func(text []byte) error) (addr string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -74,13 +75,13 @@ func naive(t *testing.T) (addr string) {
 			if err != nil {
 				return
 			}
-			go answerNaively(conn)
+			go answerNaively(conn, keep)
 		}
 	}()
 	return l.Addr().String()
 }
 
-func answerNaively(conn net.Conn) {
+func answerNaively(conn net.Conn, keep func([]byte) error) {
 	defer conn.Close()
 	in, out := bufio.NewReader(conn), []byte(nil)
 	for {
@@ -105,6 +106,9 @@ func answerNaively(conn net.Conn) {
 		out = time.Now().AppendFormat(out, "20060102150405-0700")
 		out = append(out, "||ACK|1|P|2.5.1\rMSA|AA|"...)
 		out = append(append(out, id...), "\r\x1c\r"...)
+		if keep(text) != nil {
+			return
+		}
 		if _, err := conn.Write(out); err != nil {
 			return
 		}
@@ -114,7 +118,7 @@ func answerNaively(conn net.Conn) {
 func TestBenchAckWithoutDisk(t *testing.T) {
 	benchOnly(t)
 	ours := connect(t, listen(t, func() driver.Store { return noDisk{} }), conns, 1)
-	plain := connect(t, naive(t), conns, 1)
+	plain := connect(t, naive(t, func([]byte) error { return nil }), conns, 1)
 	as, bs := inTurns(ours.rate, plain.rate)
 	t.Logf("naive: %.0f msg/s; processor a message: ours %.1f us, naive %.1f us, the load generator in both", median(bs), median(ours.cpu), median(plain.cpu))
 	report("hl7/ack_nopersist_16conn", median(as), 0, "msg/s")
@@ -176,7 +180,8 @@ func (r *raw) run(ctx context.Context) error {
 	}
 }
 
-func (r *raw) append(w *write) error {
+func (r *raw) append(text []byte) error {
+	w := &write{text, make(chan error, 1)}
 	r.mu.Lock()
 	r.wait = append(r.wait, w)
 	r.mu.Unlock()
@@ -195,9 +200,8 @@ func (r *raw) rate(t *testing.T) float64 {
 	counts := make([]int, conns)
 	for i := range counts {
 		all.Go(func() {
-			w := &write{text, make(chan error, 1)}
 			for time.Since(begun) < slice {
-				if err := r.append(w); err != nil {
+				if err := r.append(text); err != nil {
 					t.Error(err)
 					return
 				}
@@ -229,6 +233,9 @@ func TestBenchAckDurable(t *testing.T) {
 	benchOnly(t)
 	ours, disk := connect(t, durable(t), conns, 1), newRaw(t)
 	as, bs := inTurns(ours.rate, func() float64 { return disk.rate(t) })
+	socks := connect(t, naive(t, disk.append), conns, 1)
+	as1, bs1 := inTurns(ours.rate, socks.rate)
+	t.Logf("ours %.0f; raw over sockets: %.0f msg/s: ratio %.2f", median(as1), median(bs1), ratio(as1, bs1))
 	t.Logf("ours: %.0f msg/s, raw: %.0f msg/s", median(as), median(bs))
 	report("hl7/ack_durable_16conn_vs_raw", ratio(as, bs), 2, "ratio")
 	if got := ratio(as, bs); got < 0.4 {

@@ -12,12 +12,15 @@ import (
 //	MSH|^~\&|host||cobas pro||20260301080000+0100||ACK^R22^ACK|1|P|2.5.1||||||UNICODE UTF-8|||LAB-29^IHE
 //	MSA|AA|97
 func Ack(h Header, code, text string, now time.Time, id string) []byte {
+	return appendAck(nil, h, code, text, now, id)
+}
+
+func appendAck(ack []byte, h Header, code, text string, now time.Time, id string) []byte {
 	s, encoding := h.Separators, h.Field(2)
 	if h.count == 0 {
 		s = Standard
 		encoding = []byte{s.Component, s.Repeat, s.Escape, s.Sub}
 	}
-	ack := make([]byte, 0, 256)
 	field := func(value []byte) {
 		ack = append(append(ack, s.Field), value...)
 	}

@@ -161,5 +161,6 @@ func (m *MLLP) reply(a arrival, now time.Time, safe bool) {
 	code, _ := h.code(o)
 	m.answers++
 	id := strconv.AppendInt(strconv.AppendInt(make([]byte, 0, 32), now.UnixNano(), 36), m.answers, 36)
-	m.out = Frame(m.out, Ack(h, code, text, now, string(id)))
+	m.out = appendAck(append(m.out, VT), h, code, text, now, string(id))
+	m.out = append(m.out, FS, CR)
 }

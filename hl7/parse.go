@@ -86,16 +86,18 @@ func beginsSegment(text []byte, separator byte) bool {
 	return len(text) == 3 || text[3] == separator || text[3] == CR || text[3] == LF
 }
 
-// nextHeader finds the next MSH segment after the beginning of p, -1 when there is none.
+// nextHeader finds the next MSH segment after the beginning of p, -1 when there is none. It looks for SH, because results are
+// full of M.
 func nextHeader(p []byte) int {
 	for i := 0; ; {
-		at := bytes.Index(p[i:], []byte("MSH"))
+		at := bytes.Index(p[i:], []byte("SH"))
 		if at < 0 {
 			return -1
 		}
-		if i += at; i > 0 && (p[i-1] == CR || p[i-1] == LF) && i+3 < len(p) && delimiter(p[i+3]) {
-			return i
+		i += at + 2
+		start := i - 3
+		if start > 0 && p[start] == 'M' && (p[start-1] == CR || p[start-1] == LF) && i < len(p) && delimiter(p[i]) {
+			return start
 		}
-		i += 3
 	}
 }

@@ -680,7 +680,7 @@ func TestOverPipes(t *testing.T) {
 			s.server.Switch(trouble)
 			s.put("alpha", panel(fmt.Sprintf("10000000%d", i), codes(70)...))
 			time.Sleep(10 * time.Minute)
-			s.server.Switch(func(w *sandbox.Switches) { *w = sandbox.Switches{} })
+			s.server.Switch(func(w *sandbox.Switches) { *w = sandbox.Switches{Quota: w.Quota} })
 			s.settle(5 * time.Minute)
 		}
 		s.server.DropTokens()

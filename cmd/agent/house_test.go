@@ -29,6 +29,7 @@ var house = map[string][]string{
 	"talktest":  {"talk"},
 	"simulate":  {"astm", "hl7", "talk"},
 	"packaging": {},
+	"bench":     {}, // nothing but tests
 	"cmd/agent": {"astm", "auth", "charset", "config", "dialect", "driver", "fhir", "filing", "hl7", "lab", "packaging", "queue", "sandbox", "simulate", "status", "upload"},
 }
 

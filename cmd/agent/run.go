@@ -57,12 +57,14 @@ func logger(c *config.Log) *slog.Logger {
 // place of ports and a server in place of the network.
 type outside struct {
 	log     *slog.Logger
-	network http.RoundTripper                 // in place of TCP and TLS to the server; nil: those
+	network http.RoundTripper                 // in place of TCP and TLS, to the server and to alarm.webhook; nil: those
 	port    func(analyzer string) driver.Port // in place of the configured ports; nil: those
 	quiet   bool                              // no sockets of our own: neither control door nor health
 	bound   func(health net.Addr)             // told where health and metrics listen
 	lines   func(*driver.Analyzer)            // told each analyzer before it runs
 	store   func(driver.Store) driver.Store   // put around the disk of each line
+	disk    func(sync func() error) error     // put around each sync of the queue; nil: nothing
+	built   func(*plant)                      // told the agent before it runs
 }
 
 // plant is a running agent: all rooms, built from one configuration.
@@ -85,7 +87,7 @@ func run(ctx context.Context, cfg *config.Config, out outside) error {
 	letIn := access(cfg)
 	letIn.Network = out.network
 	q, err := queue.Open(dataDir(cfg), queue.Options{
-		MaxSize: int64(cfg.Queue.MaxSize), KeepDelivered: time.Duration(cfg.Queue.KeepDelivered), Log: out.log,
+		MaxSize: int64(cfg.Queue.MaxSize), KeepDelivered: time.Duration(cfg.Queue.KeepDelivered), Log: out.log, Disk: out.disk,
 	})
 	if err != nil {
 		return err
@@ -99,6 +101,9 @@ func run(ctx context.Context, cfg *config.Config, out outside) error {
 	}
 	p.board.Update(func(s *status.Server) { s.URL, s.Method = cfg.Server.URL, cfg.Auth.Method })
 	p.uploader = p.newUploader(client)
+	if out.built != nil {
+		out.built(p)
+	}
 
 	writer := newGroup(context.WithoutCancel(ctx)) // outlives the lines: what they were told is safe must be
 	writer.run("queue", q.Run)
@@ -116,7 +121,7 @@ func run(ctx context.Context, cfg *config.Config, out outside) error {
 		all.run("analyzer "+a.name, line.Run)
 	}
 	all.run("upload", p.uploader.Run)
-	all.run("alarm", p.alarm().Run)
+	all.run("alarm", p.alarm(out.network).Run)
 	if !out.quiet {
 		all.run("control", (&status.Door{Dir: dataDir(cfg), Handler: p.control(), Log: out.log}).Run)
 		if cfg.Status.Listen != "off" {
@@ -217,11 +222,11 @@ func (w watch) Token(state auth.State) {
 	w.board.Update(func(s *status.Server) { s.TokenUntil = state.Until })
 }
 
-func (p *plant) alarm() *status.Alarm {
+func (p *plant) alarm(network http.RoundTripper) *status.Alarm {
 	return &status.Alarm{
 		Board: p.board, Agent: p.cfg.Deliver.Tag, Command: p.cfg.Alarm.Command, Webhook: p.cfg.Alarm.Webhook,
-		Every: time.Duration(p.cfg.Alarm.Every), HTTP: &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
-		Log: p.log,
+		Every: time.Duration(p.cfg.Alarm.Every), Log: p.log,
+		HTTP: &http.Client{Transport: network, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 	}
 }
 
