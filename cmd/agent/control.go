@@ -239,6 +239,6 @@ func (p *plant) releaseItem(w http.ResponseWriter, r *http.Request) {
 }
 
 func (p *plant) clearRefusals(w http.ResponseWriter, r *http.Request) {
-	n := p.queue.ClearRefusal(r.FormValue("analyzer"), r.FormValue("specimen"))
+	n := p.queue.ClearRefusal(r.FormValue("analyzer"), r.FormValue("specimen"), time.Now())
 	answer(w, map[string]int{"cleared": n})
 }
