@@ -123,9 +123,9 @@ func run(ctx context.Context, cfg *config.Config, out outside) error {
 	all.run("upload", p.uploader.Run)
 	all.run("alarm", p.alarm(out.network).Run)
 	if !out.quiet {
-		all.run("control", (&status.Door{Dir: dataDir(cfg), Handler: p.control()}).Run)
+		all.run("control", (&status.Door{Dir: dataDir(cfg), Handler: p.control(), Log: out.log}).Run)
 		if cfg.Status.Listen != "off" {
-			all.run("status", (&status.Listener{Board: p.board, Version: version, Listen: cfg.Status.Listen, Bound: out.bound}).Run)
+			all.run("status", (&status.Listener{Board: p.board, Version: version, Listen: cfg.Status.Listen, Bound: out.bound, Log: out.log}).Run)
 		}
 	}
 	out.log.Info("labagent runs", "version", version, "analyzers", len(p.analyzers), "server", cfg.Server.URL, "data", dataDir(cfg))
@@ -196,7 +196,8 @@ func (w watch) Server(state upload.State) {
 	})
 }
 
-// Delivered is told what is on the server. A specimen that has come is no longer missing, however it was refused before.
+// Delivered is told what is on the server. A specimen that has come is no longer missing, however it was refused before it
+// came; what was refused of it since still is.
 func (w watch) Delivered(analyzer string, id uint64, at time.Time) {
 	w.board.Update(func(s *status.Server) { s.LastDelivery = at; s.Delivered++ })
 	if len(w.queue.Refusals()) == 0 {
@@ -212,7 +213,7 @@ func (w watch) Delivered(analyzer string, id uint64, at time.Time) {
 	}
 	for _, part := range rep.Parts {
 		if part.Specimen != "" {
-			w.queue.ClearRefusal(analyzer, part.Specimen)
+			w.queue.ClearRefusal(analyzer, part.Specimen, item.Received)
 		}
 	}
 }
