@@ -34,7 +34,9 @@ analyzers: [{name: hema, protocol: astm, serial: {port: /dev/ttyUSB0}, timezone:
 	})
 	opened, stop := context.WithCancel(t.Context())
 	ended := make(chan error)
-	go func() { ended <- (&status.Door{Dir: dir, Handler: waits, Log: slog.New(slog.DiscardHandler)}).Run(opened) }()
+	go func() {
+		ended <- (&status.Door{Dir: dir, Handler: waits, Log: slog.New(slog.DiscardHandler)}).Run(opened)
+	}()
 	for _, err := status.Dial(dir); err != nil; _, err = status.Dial(dir) {
 		time.Sleep(time.Millisecond) // a real socket: no fake clock
 	}
