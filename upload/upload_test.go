@@ -763,6 +763,30 @@ func TestHalving(t *testing.T) {
 	}
 }
 
+// A conflict is no outage and is not said; an outage right behind one is, and so is its end.
+func TestOutageBehindAConflict(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStand(t, sandbox.Options{})
+		tries := 0
+		s.run(creates(func(resources []fhir.Resource) (fhir.Reply, error) {
+			switch tries++; tries {
+			case 1:
+				return fhir.Reply{Outcomes: []fhir.Outcome{{Class: fhir.Weather, Status: 409, Code: "conflict"}}}, nil
+			case 2, 3, 4:
+				return fhir.Reply{}, fhir.Outcome{Class: fhir.Weather, Code: "network", Detail: "no answer from the server"}
+			}
+			return fhir.Reply{Outcomes: stored(resources)}, nil
+		}))
+		s.put("alpha", panel("100000001", "A=1"))
+		s.settle(time.Hour)
+		for _, once := range []string{`level=WARN msg="delivery waits for the server"`, `level=INFO msg="delivery goes on"`} {
+			if n := strings.Count(s.log.String(), once); n != 1 {
+				t.Errorf("%s is said %d times in\n%s", once, n, s.log)
+			}
+		}
+	})
+}
+
 // The server has another value under the identity of a result, or has the result twice.
 func TestOnServerAlready(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
