@@ -32,6 +32,7 @@ var do = map[string]string{
 	upload.RefusedUnclear: "The server refused again and again without saying why. labagent queue show tells what it said.",
 	upload.Differs:        "The server has another value under the same identity. labagent queue show tells which.",
 	"refused-at-the-line": "The analyzer was refused and may not offer the result again. labagent queue refused lists what to send again.",
+	"not-configured":      "Results wait of an analyzer that is not in the configuration. Put it back under its name, which is part of what its results are known by.",
 	"backlog":             "Results wait for delivery. labagent status tells what is wrong with the server.",
 	"full":                "The queue is full or the disk does not answer; analyzers are refused. Make room or mend the way to the server.",
 }
@@ -79,6 +80,12 @@ func (p *plant) conditions() []status.Condition {
 		found[key{"", "full"}] = &status.Condition{Reason: "full", Count: 1, Since: time.Now(), Do: fmt.Sprintf("%s (%v)", do["full"], err)}
 	}
 	for name, counts := range p.queue.Stats().Analyzers {
+		if p.analyzers[name] == nil && counts.Waiting > 0 {
+			found[key{name, "not-configured"}] = &status.Condition{
+				Analyzer: name, Reason: "not-configured", Count: counts.Waiting, Since: counts.Oldest, Do: do["not-configured"],
+			}
+			continue
+		}
 		if !counts.Oldest.IsZero() && time.Since(counts.Oldest) > backlog {
 			found[key{name, "backlog"}] = &status.Condition{Analyzer: name, Reason: "backlog", Count: counts.Waiting, Since: counts.Oldest, Do: do["backlog"]}
 		}
