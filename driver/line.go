@@ -57,6 +57,7 @@ type line struct {
 	late    bool               // its patience has ended
 	stray   bool               // a job was given up whose Append has not returned
 	giveUp  time.Time          // when patience ends
+	begun   bool               // some of the open message is stored: a refused rest is mostly offered again, and the Talk tells if not
 	waiting int                // bytes that came and wait for a verdict, at least
 
 	over    bool  // nothing is read any more
@@ -240,12 +241,14 @@ func (l *line) take() {
 func (l *line) verdict(stored error) {
 	for _, p := range l.pieces {
 		l.waiting = max(0, l.waiting-len(p.Text))
-		if p.Mark != lab.Whole && p.Mark != lab.Broken {
+		if p.Mark == lab.More {
+			l.begun = l.begun || stored == nil
 			continue
 		}
 		if stored == nil {
+			l.begun = false
 			l.watch.Message(p.Mark)
-		} else if len(p.Text) > 0 {
+		} else if len(p.Text) > 0 && !l.begun {
 			l.tellRefused(p.Text, "not stored")
 		}
 	}
