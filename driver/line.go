@@ -256,12 +256,13 @@ func (l *line) verdict(stored error) {
 		broke = broke || p.Mark == lab.Broken
 		text := slices.Concat(open, p.Text)
 		open = text[:min(len(text), headSize)]
-		if p.Mark != lab.Whole && p.Mark != lab.Broken {
+		if p.Mark == lab.More {
 			continue
 		}
 		if stored == nil {
 			l.watch.Message(p.Mark)
-		} else if len(p.Text) > 0 {
+		} else if len(p.Text) > 0 && (p.Mark == lab.Broken || len(l.head) == 0) {
+			// The last frame of a message of which some is stored is mostly offered again; the Talk tells if it is not.
 			l.tellRefused(text, "not stored")
 		}
 		open = nil
