@@ -22,6 +22,8 @@ const (
 	unheeded  = 250 * time.Millisecond // for a Store to return after its ctx has ended
 	closeWait = 5 * time.Second        // for Store.Close
 	maxQuirks = 32                     // different words kept with one piece
+	tornWait  = 5 * time.Second        // between attempts to store that a message broke off
+	headSize  = 64 << 10               // bytes of an open message kept to tell what a refused piece of it belongs to
 )
 
 var (
@@ -57,7 +59,6 @@ type line struct {
 	late    bool               // its patience has ended
 	stray   bool               // a job was given up whose Append has not returned
 	giveUp  time.Time          // when patience ends
-	begun   bool               // some of the open message is stored: a refused rest is mostly offered again, and the Talk tells if not
 	waiting int                // bytes that came and wait for a verdict, at least
 
 	over    bool  // nothing is read any more
@@ -72,6 +73,10 @@ type line struct {
 	quirks  []string       // remarked since the last piece
 	seen    map[string]int // remarks of this line
 	refused []byte         // the last text told to Watch.Refused
+	head    []byte         // what was stored of the open message, its beginning
+	torn    bool           // the open message broke off, and that is not stored: nothing else may be before it is
+	mend    time.Time      // when that is tried again
+	added   bool           // the current job begins with it
 	failing outage
 }
 
@@ -226,6 +231,9 @@ func (l *line) take() {
 		case lab.Open:
 			l.asked = true
 		case lab.Refused:
+			if !l.torn {
+				text = slices.Concat(l.head, text)
+			}
 			l.tellRefused(text, l.reason())
 		default:
 			size += len(text)
@@ -233,24 +241,36 @@ func (l *line) take() {
 			l.quirks = nil
 		}
 	}
+	if l.added = l.torn && (l.asked || len(l.pieces) > 0 || !l.now.Before(l.mend)); l.added {
+		l.pieces = slices.Insert(l.pieces, 0, lab.Piece{Mark: lab.Broken, Received: l.now})
+	}
 	// Exact would need the framing around each piece. This is never too little, and it is put right whenever nothing waits.
 	l.waiting = max(l.waiting, size)
 }
 
 // verdict answers for what was taken last; stored is nil when its bytes are synced.
 func (l *line) verdict(stored error) {
+	open, broke := l.head, false
 	for _, p := range l.pieces {
 		l.waiting = max(0, l.waiting-len(p.Text))
+		broke = broke || p.Mark == lab.Broken
+		text := slices.Concat(open, p.Text)
+		open = text[:min(len(text), headSize)]
 		if p.Mark == lab.More {
-			l.begun = l.begun || stored == nil
 			continue
 		}
 		if stored == nil {
-			l.begun = false
 			l.watch.Message(p.Mark)
-		} else if len(p.Text) > 0 && !l.begun {
-			l.tellRefused(p.Text, "not stored")
+		} else if len(p.Text) > 0 && (p.Mark == lab.Broken || len(l.head) == 0) {
+			// The last frame of a message of which some is stored is mostly offered again; the Talk tells if it is not.
+			l.tellRefused(text, "not stored")
 		}
+		open = nil
+	}
+	if stored == nil {
+		l.head, l.torn = open, false
+	} else if l.torn = broke && len(l.head) > 0; l.torn {
+		l.mend = l.now.Add(tornWait)
 	}
 	why := stored
 	if why == nil && l.asked {
@@ -262,8 +282,11 @@ func (l *line) verdict(stored error) {
 	} else {
 		l.failing.end()
 		l.note("! ok")
+		l.refused = nil // what comes again after this was offered anew, and is told anew
 	}
-	l.talk.Verdict(l.now, why == nil)
+	if l.asked || len(l.pieces) > 1 || !l.added {
+		l.talk.Verdict(l.now, why == nil)
+	}
 }
 
 func (l *line) ready() error {
@@ -355,6 +378,9 @@ func (l *line) arm() {
 	if l.busy && (at.IsZero() || l.giveUp.Before(at)) {
 		at = l.giveUp
 	}
+	if l.torn && !l.busy && (at.IsZero() || l.mend.Before(at)) {
+		at = l.mend
+	}
 	if at.IsZero() || !l.armed.IsZero() && !at.Before(l.armed) {
 		return
 	}
@@ -422,7 +448,7 @@ func (l *line) reason() string {
 	return strings.Join(l.quirks, " ")
 }
 
-// tellRefused tells of a piece that was turned away, once for all its repetitions in a row.
+// tellRefused tells of a piece that was turned away, once for all its repetitions until something is accepted.
 func (l *line) tellRefused(text []byte, reason string) {
 	if l.refused != nil && bytes.Equal(text, l.refused) {
 		return

@@ -92,13 +92,7 @@ func TestCommands(t *testing.T) {
 
 	// A result whose code nobody mapped is held, alone; the rest of its specimen goes out.
 	var to *host
-	s.eventually("the analyzer can connect", 10*time.Second, func() bool {
-		conn, err := simulate.TCP(hematology)(t.Context())
-		if err == nil {
-			conn.Close()
-		}
-		return err == nil
-	})
+	s.open(hematology)
 	to = connect(t, hematology)
 	if !to.astm(astmMessage("1000000001", "WBC=6.41 10*9/L", "XYZ=17 U/L")) {
 		t.Fatal("not accepted")

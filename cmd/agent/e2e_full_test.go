@@ -20,7 +20,6 @@ import (
 	"labagent/hl7"
 	"labagent/queue"
 	"labagent/sandbox"
-	"labagent/status"
 )
 
 // prompt is how soon an analyzer is told no when the disk is full.
@@ -142,16 +141,7 @@ func TestDiskFull(t *testing.T) {
 	s.configure("deliver: {tag: "+siteTag+", unmapped: deliver}",
 		analyzer("hematology-1", "astm", listenKey(addresses[0]), nil), analyzer("chemistry-1", "hl7", listenKey(addresses[1]), nil))
 	s.start()
-	s.await("both analyzers can connect", 10*time.Second, func(status.Snapshot) bool {
-		for _, address := range addresses {
-			conn, err := net.Dial("tcp", address)
-			if err != nil {
-				return false
-			}
-			conn.Close()
-		}
-		return true
-	})
+	s.open(addresses...)
 	hematology, chemistry := connect(t, addresses[0]), connect(t, addresses[1])
 
 	var accepted []string // specimens
