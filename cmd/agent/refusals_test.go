@@ -70,7 +70,7 @@ func TestRefusedOnce(t *testing.T) {
 					b.wantAttention()
 				} else {
 					b.wantObservations()
-					b.wantRefused("hema  refused no-l")
+					b.wantRefused("hema 100001 not stored")
 					b.wantAttention("hema broken 1", "hema refused-at-the-line 1")
 				}
 			})
