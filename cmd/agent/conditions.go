@@ -76,7 +76,7 @@ func (p *plant) conditions() []status.Condition {
 	for _, r := range p.queue.Refusals() {
 		add(r.Analyzer, "refused-at-the-line", r.At)
 	}
-	if err := p.queue.Ready(); err != nil {
+	if err := p.queue.Well(); err != nil {
 		found[key{"", "full"}] = &status.Condition{Reason: "full", Count: 1, Since: time.Now(), Do: fmt.Sprintf("%s (%v)", do["full"], err)}
 	}
 	for name, counts := range p.queue.Stats().Analyzers {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -36,5 +37,34 @@ func TestNotConfigured(t *testing.T) {
 		b.cfg.Analyzers[0].Name = "hema-2"
 		b.restart()
 		b.wantAttention("hema not-configured 1")
+	})
+}
+
+// TestFullRingsOnce: an analyzer that tries again and again on a full disk does not ring begin and end in turns.
+func TestFullRingsOnce(t *testing.T) {
+	onDisk(t, func(b *bubble, d *disk) {
+		w := b.dial("hema")
+		d.set(func(d *disk) { d.fail = errors.New("no space left on device") })
+		for range 30 {
+			w.send(enq + frame(1, cbc("100001")) + eot)
+			b.after(21 * time.Second)
+		}
+		full := func(event string) int {
+			n := 0
+			for line := range strings.SplitSeq(b.bells.String(), "}") {
+				if strings.Contains(line, `"event":"`+event+`"`) && strings.Contains(line, `"reason":"full"`) {
+					n++
+				}
+			}
+			return n
+		}
+		if full("begins") != 1 || full("ends") != 0 {
+			t.Errorf("while the disk is full it rang %d begins and %d ends", full("begins"), full("ends"))
+		}
+		d.set(func(d *disk) { d.fail = nil })
+		b.after(3 * time.Minute)
+		if full("begins") != 1 || full("ends") != 1 {
+			t.Errorf("afterwards it rang %d begins and %d ends", full("begins"), full("ends"))
+		}
 	})
 }

@@ -11,7 +11,6 @@ import (
 
 	"labagent/filing"
 	"labagent/queue"
-	"labagent/upload"
 )
 
 // row is a line of queue ls: a part of an item, or what is held of it.
@@ -83,14 +82,14 @@ func (p *plant) rows(item *queue.Item) []row {
 	if a == nil || item.Text == nil {
 		return []row{base}
 	}
-	rep, err := a.read(item)
-	if err != nil || len(rep.Parts) == 0 {
+	parts, err := a.parts(item)
+	if err != nil || len(parts) == 0 {
 		base.Specimen = a.dialect.Specimen(item.Text, a.setup)
 		return []row{base}
 	}
 	whole := slices.ContainsFunc(item.Exceptions, func(e queue.Exception) bool { return e.Part < 0 && e.Decision == "" })
 	var rows []row
-	for i, part := range a.rules.File(rep, upload.Filed(item)) {
+	for i, part := range parts {
 		held := heldRows(base, part, item.Exceptions, i)
 		if len(held) > 0 {
 			rows = append(rows, held...)
