@@ -281,6 +281,7 @@ func (l *line) verdict(stored error) {
 	} else {
 		l.failing.end()
 		l.note("! ok")
+		l.refused = nil // what comes again after this was offered anew, and is told anew
 	}
 	if l.asked || len(l.pieces) > 1 || !l.added {
 		l.talk.Verdict(l.now, why == nil)
@@ -446,7 +447,7 @@ func (l *line) reason() string {
 	return strings.Join(l.quirks, " ")
 }
 
-// tellRefused tells of a piece that was turned away, once for all its repetitions in a row.
+// tellRefused tells of a piece that was turned away, once for all its repetitions until something is accepted.
 func (l *line) tellRefused(text []byte, reason string) {
 	if l.refused != nil && bytes.Equal(text, l.refused) {
 		return

@@ -135,6 +135,13 @@ func TestDiskFull(t *testing.T) {
 		r.want("ok\n", 0)
 		r.send("one\n")
 		r.want("ok\n", 0)
+		// It came, and was taken off the list; refused once more it must stand there again.
+		r.store.set(func(s *fakeStore) { s.fail = full })
+		r.send("one\n")
+		r.want("no\n", 0)
+		if len(r.watch.refused) != 2 {
+			t.Errorf("refusals told: %v, want the later one too", r.watch.refused)
+		}
 	})
 }
 
