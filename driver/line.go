@@ -57,6 +57,7 @@ type line struct {
 	asked   bool               // an Open is among what waits for the verdict
 	busy    bool               // a verdict is outstanding
 	late    bool               // its patience has ended
+	denied  bool               // the disk said no the last time it was asked
 	stray   bool               // a job was given up whose Append has not returned
 	giveUp  time.Time          // when patience ends
 	waiting int                // bytes that came and wait for a verdict, at least
@@ -251,18 +252,22 @@ func (l *line) take() {
 // verdict answers for what was taken last; stored is nil when its bytes are synced.
 func (l *line) verdict(stored error) {
 	open, broke := l.head, false
+	if len(l.pieces) > 0 {
+		l.denied = stored != nil
+	}
 	for _, p := range l.pieces {
 		l.waiting = max(0, l.waiting-len(p.Text))
 		broke = broke || p.Mark == lab.Broken
 		text := slices.Concat(open, p.Text)
 		open = text[:min(len(text), headSize)]
-		if p.Mark != lab.Whole && p.Mark != lab.Broken {
+		if p.Mark == lab.More {
 			continue
 		}
 		if stored == nil {
 			l.watch.Message(p.Mark)
-		} else if len(p.Text) > 0 {
-			l.tellRefused(text, "not stored")
+		} else if len(p.Text) > 0 && (p.Mark == lab.Broken || len(l.head) == 0) {
+			// The last frame of a message of which some is stored is mostly offered again; the Talk tells if it is not.
+			l.tellRefused(text, notStored)
 		}
 		open = nil
 	}
@@ -441,11 +446,17 @@ func (l *line) count(word string) {
 }
 
 func (l *line) reason() string {
-	if len(l.quirks) == 0 {
+	switch {
+	case l.denied:
+		return notStored
+	case len(l.quirks) == 0:
 		return "refused"
 	}
 	return strings.Join(l.quirks, " ")
 }
+
+// notStored is why a piece was refused that the disk did not take.
+const notStored = "not stored"
 
 // tellRefused tells of a piece that was turned away, once for all its repetitions until something is accepted.
 func (l *line) tellRefused(text []byte, reason string) {
