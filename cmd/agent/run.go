@@ -200,12 +200,15 @@ func (w watch) Server(state upload.State) {
 // came; what was refused of it since still is.
 func (w watch) Delivered(analyzer string, id uint64, at time.Time) {
 	w.board.Update(func(s *status.Server) { s.LastDelivery = at; s.Delivered++ })
-	if len(w.queue.Refusals()) == 0 {
+	if len(w.queue.Refusals()) == 0 && w.queue.Stats().Incomplete == 0 {
 		return
 	}
 	item, err := w.queue.Get(id)
 	if err != nil {
 		return
+	}
+	if err := w.closeRepeated(item); err != nil {
+		w.log.Error("what broke off and came again could not be closed", "analyzer", analyzer, "error", err)
 	}
 	rep, err := w.analyzers[analyzer].read(item)
 	if err != nil {
