@@ -22,6 +22,8 @@ const (
 	grace     = 2 * time.Second        // after ctx has ended: to finish the answer that is due
 	closeWait = 5 * time.Second        // for Store.Close
 	maxQuirks = 32                     // different words kept with one piece
+	tornWait  = 5 * time.Second        // between attempts to store that a message broke off
+	headSize  = 64 << 10               // bytes of an open message kept to tell what a refused piece of it belongs to
 )
 
 // line is one connection and its loop. A goroutine reads, Append runs beside the loop, and the loop alone touches the Talk:
@@ -74,6 +76,10 @@ type line struct {
 	quirks  []string       // remarked since the last piece
 	seen    map[string]int // remarks of this line
 	refused []byte         // the last text told to Watch.Refused
+	head    []byte         // what was stored of the open message, its beginning
+	torn    bool           // the open message broke off, and that is not stored: nothing else may be before it is
+	mend    time.Time      // when that is tried again
+	added   bool           // the current job begins with it
 	failing outage
 }
 
@@ -342,6 +348,9 @@ func (l *line) arm() {
 	at := l.talk.Deadline()
 	if l.busy && (at.IsZero() || l.giveUp.Before(at)) {
 		at = l.giveUp
+	}
+	if l.torn && !l.busy && (at.IsZero() || l.mend.Before(at)) {
+		at = l.mend
 	}
 	if at.IsZero() || !l.armed.IsZero() && !at.Before(l.armed) {
 		return

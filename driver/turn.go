@@ -82,12 +82,18 @@ func (l *line) take() {
 		case lab.Open:
 			l.asked = true
 		case lab.Refused:
+			if !l.torn {
+				text = slices.Concat(l.head, text)
+			}
 			l.tellRefused(text, l.reason())
 		default:
 			size += len(text)
 			l.pieces = append(l.pieces, lab.Piece{Text: text, Mark: lab.Mark(mark), Received: l.now, Quirks: l.quirks})
 			l.quirks = nil
 		}
+	}
+	if l.added = l.torn && (l.asked || len(l.pieces) > 0 || !l.now.Before(l.mend)); l.added {
+		l.pieces = slices.Insert(l.pieces, 0, lab.Piece{Mark: lab.Broken, Received: l.now})
 	}
 	// Exact would need the framing around each piece. This is never too little, and it is put right whenever nothing waits.
 	l.waiting = max(l.waiting, size)
@@ -97,18 +103,15 @@ func (l *line) take() {
 func (l *line) verdict(stored error) {
 	for _, p := range l.pieces {
 		l.waiting = max(0, l.waiting-len(p.Text))
-		if p.Mark != lab.Whole && p.Mark != lab.Broken {
-			continue
-		}
-		if stored == nil {
-			l.watch.Message(p.Mark)
-		} else if len(p.Text) > 0 {
-			l.tellRefused(p.Text, "not stored")
-		}
 	}
 	why := stored
-	if why == nil && l.asked {
-		why = l.ready()
+	if stored == nil {
+		l.accepted()
+		if l.asked {
+			why = l.ready()
+		}
+	} else {
+		l.turnedAway()
 	}
 	if why != nil {
 		l.failing.begin(why)
@@ -116,8 +119,44 @@ func (l *line) verdict(stored error) {
 	} else {
 		l.failing.end()
 		l.note("! ok")
+		l.refused = nil // what comes again after this was offered anew, and is told anew
 	}
-	l.talk.Verdict(l.now, why == nil)
+	if l.asked || len(l.pieces) > 1 || !l.added {
+		l.talk.Verdict(l.now, why == nil)
+	}
+}
+
+// accepted tells of the messages that are stored and keeps the beginning of the open one.
+func (l *line) accepted() {
+	l.torn = false
+	for _, p := range l.pieces {
+		if p.Mark == lab.Whole || p.Mark == lab.Broken {
+			l.head = l.head[:0]
+			l.watch.Message(p.Mark)
+			continue
+		}
+		l.head = append(l.head, p.Text[:min(len(p.Text), headSize-len(l.head))]...)
+	}
+}
+
+// turnedAway tells of the messages that are not stored. Of the open one all is as before, but when it broke off, that must
+// be stored before anything else.
+func (l *line) turnedAway() {
+	broke, open := false, slices.Clone(l.head)
+	for _, p := range l.pieces {
+		broke = broke || p.Mark == lab.Broken
+		open = append(open, p.Text...)
+		if p.Mark != lab.Whole && p.Mark != lab.Broken {
+			continue
+		}
+		if len(p.Text) > 0 {
+			l.tellRefused(open, "not stored")
+		}
+		open = nil
+	}
+	if l.torn = broke && len(l.head) > 0; l.torn {
+		l.mend = l.now.Add(tornWait)
+	}
 }
 
 func (l *line) ready() error {
@@ -152,7 +191,7 @@ func (l *line) reason() string {
 	return strings.Join(l.quirks, " ")
 }
 
-// tellRefused tells of a piece that was turned away, once for all its repetitions in a row.
+// tellRefused tells of a piece that was turned away, once for all its repetitions until something is accepted.
 func (l *line) tellRefused(text []byte, reason string) {
 	if l.refused != nil && bytes.Equal(text, l.refused) {
 		return

@@ -206,7 +206,7 @@ func (p *plant) retryItem(w http.ResponseWriter, r *http.Request) {
 	if item == nil || refuse(w, p.queue.Retry(item.ID)) {
 		return
 	}
-	p.log.Info("item retried", "id", item.ID, "analyzer", item.Analyzer)
+	p.log.Info("item retried", "analyzer", item.Analyzer, "item", item.ID)
 }
 
 func (p *plant) releaseItem(w http.ResponseWriter, r *http.Request) {
@@ -236,7 +236,7 @@ func (p *plant) releaseItem(w http.ResponseWriter, r *http.Request) {
 	if refuse(w, err) {
 		return
 	}
-	p.log.Info("item released", "id", item.ID, "analyzer", item.Analyzer, "by", d.By)
+	p.log.Info("item released", "analyzer", item.Analyzer, "item", item.ID, "by", d.By)
 }
 
 func (p *plant) clearRefusals(w http.ResponseWriter, r *http.Request) {

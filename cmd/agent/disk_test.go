@@ -119,7 +119,7 @@ func TestDiskStalledFrames(t *testing.T) {
 				b.after(5 * time.Second)
 				w.send(frame(1, cbc("100001")))
 				w.want("")
-				b.after(5 * time.Second)
+				b.after(6 * time.Second)
 				w.want(ack)
 				w.send(eot)
 				b.after(time.Minute)
@@ -199,6 +199,30 @@ func TestDiskFails(t *testing.T) {
 		b.wantObservations("100001 WBC=6.41", "100001 HGB=13.9", "200001 GLU=5.4")
 		b.wantRefused()
 		b.wantAttention()
+	})
+}
+
+// TestDiskFailsWithin: a frame in the middle is refused to the end. What came before it is shown as incomplete, the frame as
+// refused; when all of it comes again the refusal is forgotten.
+func TestDiskFailsWithin(t *testing.T) {
+	onDisk(t, func(b *bubble, d *disk) {
+		w := b.dial("hema")
+		head, tail, _ := strings.Cut(cbc("100001"), "R|2|")
+		w.send(enq + frame(1, head))
+		w.want(ack + ack)
+		d.set(func(d *disk) { d.fail = errors.New("no space left on device") })
+		for range 6 {
+			w.send(frame(2, "R|2|"+tail))
+			w.want(nak)
+		}
+		w.send(eot)
+		d.set(func(d *disk) { d.fail = nil })
+		b.after(10 * time.Second)
+		b.wantQueue(status.Queue{Incomplete: 1})
+		b.wantRefused("hema 100001 not stored")
+		w.astm(cbc("100001"))
+		b.wantRefused()
+		b.wantAttention("hema broken 1")
 	})
 }
 
