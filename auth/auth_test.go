@@ -4,16 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
-	"log"
 	"log/slog"
 	"net/http"
-	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -504,53 +499,6 @@ func TestConfig(t *testing.T) {
 				t.Errorf("got %v, want %q in it", err, test.want)
 			case err != nil && strings.Contains(err.Error(), "hush"):
 				t.Errorf("the error shows a password: %v", err)
-			}
-		})
-	}
-}
-
-func TestTLS(t *testing.T) {
-	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/oauth2/token" {
-			w.Header().Set("Content-Type", "application/json")
-			io.WriteString(w, `{"access_token":"T","expires_in":3600}`)
-			return
-		}
-		io.WriteString(w, r.Header.Get("Authorization"))
-	}))
-	server.Config.ErrorLog = log.New(io.Discard, "", 0)
-	defer server.Close()
-	authority := filepath.Join(t.TempDir(), "ca.pem")
-	block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
-	if err := os.WriteFile(authority, block, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	secret := func() (string, error) { return testSecret, nil }
-	for _, test := range []struct{ name, url, ca, want string }{
-		{"trusted by ca_file", server.URL, authority, ""},
-		{"nobody vouches for it", server.URL, "", "ca_file"},
-		{"another name", strings.Replace(server.URL, "127.0.0.1", "localhost", 1), authority, "not valid"},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			h, err := Client(Config{ClientID: testID, Secret: secret, Server: test.url, CAFile: test.ca})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer h.CloseIdleConnections()
-			resp, err := h.Get(test.url + "/fhir/R4/Observation")
-			if test.want == "" {
-				if err != nil {
-					t.Fatal(err)
-				}
-				if body, _ := io.ReadAll(resp.Body); string(body) != "Bearer T" {
-					t.Errorf("the server saw %q", body)
-				}
-				resp.Body.Close()
-				return
-			}
-			var e *Error
-			if !errors.As(err, &e) || !e.Ours || !strings.Contains(e.Text, test.want) {
-				t.Errorf("got %v, want our fault with %q", err, test.want)
 			}
 		})
 	}

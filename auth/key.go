@@ -27,8 +27,7 @@ const (
 	assertionLife = 4 * time.Minute
 )
 
-// signer is a private key with the algorithm of RFC 7518 3.1 that fits it. It holds no key of its own shape, so that
-// nothing prints one.
+// signer is a private key with the algorithm of RFC 7518 3.1 that fits it. It lives for one signature and is kept nowhere.
 type signer struct {
 	key  crypto.Signer
 	alg  string
