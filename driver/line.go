@@ -258,16 +258,15 @@ func (l *line) verdict(stored error) {
 	for _, p := range l.pieces {
 		l.waiting = max(0, l.waiting-len(p.Text))
 		broke = broke || p.Mark == lab.Broken
-		text := slices.Concat(open, p.Text)
-		open = text[:min(len(text), headSize)]
 		if p.Mark == lab.More {
+			open = append(open, p.Text[:min(len(p.Text), headSize-len(open))]...)
 			continue
 		}
 		if stored == nil {
 			l.watch.Message(p.Mark)
 		} else if len(p.Text) > 0 && (p.Mark == lab.Broken || len(l.head) == 0) {
 			// The last frame of a message of which some is stored is mostly offered again; the Talk tells if it is not.
-			l.tellRefused(text, notStored)
+			l.tellRefused(slices.Concat(open, p.Text), notStored)
 		}
 		open = nil
 	}
