@@ -21,7 +21,9 @@ type Error struct {
 	// Refused tells that the server named our credentials as the reason.
 	Refused bool
 
-	cause error
+	none   bool // the token endpoint offers no OAuth
+	window bool // Wait is the end of the window in which the server counts requests
+	cause  error
 }
 
 // Error is the text.

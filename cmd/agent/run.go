@@ -96,12 +96,12 @@ func run(ctx context.Context, cfg *config.Config, out outside) error {
 	p := &plant{cfg: cfg, analyzers: built, queue: q, log: out.log}
 	p.board = &status.Board{Queue: p.numbers, Conditions: p.conditions}
 	letIn.Watch = watch{p}.Token
-	client, err := auth.Client(letIn)
+	entry, err := auth.New(letIn)
 	if err != nil {
 		return errors.Join(fmt.Errorf("auth: %w", err), q.Close())
 	}
 	p.board.Update(func(s *status.Server) { s.URL, s.Method = cfg.Server.URL, cfg.Auth.Method })
-	p.uploader = p.newUploader(client)
+	p.uploader = p.newUploader(entry.Client)
 	if out.built != nil {
 		out.built(p)
 	}
@@ -119,6 +119,7 @@ func run(ctx context.Context, cfg *config.Config, out outside) error {
 		all.run("analyzer "+a.name, line.Run)
 	}
 	all.run("remap", p.remap)
+	all.run("auth", entry.Run)
 	all.run("upload", p.uploader.Run)
 	all.run("alarm", p.alarm(out.network).Run)
 	if !out.quiet {
@@ -199,12 +200,15 @@ func (w watch) Server(state upload.State) {
 // came; what was refused of it since still is.
 func (w watch) Delivered(analyzer string, id uint64, at time.Time) {
 	w.board.Update(func(s *status.Server) { s.LastDelivery = at; s.Delivered++ })
-	if len(w.queue.Refusals()) == 0 {
+	if len(w.queue.Refusals()) == 0 && w.queue.Stats().Incomplete == 0 {
 		return
 	}
 	item, err := w.queue.Get(id)
 	if err != nil {
 		return
+	}
+	if err := w.closeRepeated(item); err != nil {
+		w.log.Error("what broke off and came again could not be closed", "analyzer", analyzer, "error", err)
 	}
 	rep, err := w.analyzers[analyzer].read(item)
 	if err != nil {
