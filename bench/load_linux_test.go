@@ -35,7 +35,7 @@ func median(of []float64) float64 {
 
 const (
 	slice = 80 * time.Millisecond // of one measurement: short, so that a neighbour falls on both of a pair
-	pairs = 41                    // measurements, each of two slices in turns
+	pairs = 61                    // measurements, each of two slices in turns
 )
 
 // inTurns measures two things side by side, so that what else the machine does falls on both: slices in turns, the first of
