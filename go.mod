@@ -3,7 +3,6 @@ module labagent
 go 1.26.0
 
 require (
-	github.com/kardianos/service v1.3.0
 	github.com/prometheus/client_golang v1.25.0
 	github.com/spf13/cobra v1.10.2
 	github.com/spf13/viper v1.21.0

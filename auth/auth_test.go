@@ -4,12 +4,17 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -555,6 +560,72 @@ func TestConfig(t *testing.T) {
 				t.Errorf("the error shows a password: %v", err)
 			}
 		})
+	}
+}
+
+func TestTLS(t *testing.T) {
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/oauth2/token" {
+			w.Header().Set("Content-Type", "application/json")
+			io.WriteString(w, `{"access_token":"T","expires_in":3600}`)
+			return
+		}
+		io.WriteString(w, r.Header.Get("Authorization"))
+	}))
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	defer server.Close()
+	authority := filepath.Join(t.TempDir(), "ca.pem")
+	block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+	if err := os.WriteFile(authority, block, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	secret := func() (string, error) { return testSecret, nil }
+	for _, test := range []struct{ name, url, ca, want string }{
+		{"trusted by ca_file", server.URL, authority, ""},
+		{"nobody vouches for it", server.URL, "", "ca_file"},
+		{"another name", strings.Replace(server.URL, "127.0.0.1", "localhost", 1), authority, "not valid"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			h, err := Client(Config{ClientID: testID, Secret: secret, Server: test.url, CAFile: test.ca})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer h.CloseIdleConnections()
+			resp, err := h.Get(test.url + "/fhir/R4/Observation")
+			if test.want == "" {
+				if err != nil {
+					t.Fatal(err)
+				}
+				if body, _ := io.ReadAll(resp.Body); string(body) != "Bearer T" {
+					t.Errorf("the server saw %q", body)
+				}
+				resp.Body.Close()
+				return
+			}
+			var e *Error
+			if !errors.As(err, &e) || !e.Ours || !strings.Contains(e.Text, test.want) {
+				t.Errorf("got %v, want our fault with %q", err, test.want)
+			}
+		})
+	}
+}
+
+func TestProxy(t *testing.T) {
+	carrier, err := network(Config{Proxy: "http://u:p@proxy.example:3128"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for target, want := range map[string]string{
+		"https://lab.example/": "http://u:p@proxy.example:3128", "http://127.0.0.1:8103/": "", "http://localhost/": "",
+	} {
+		req, _ := http.NewRequest("GET", target, nil)
+		got := ""
+		if u, err := carrier.(*http.Transport).Proxy(req); err != nil || u != nil {
+			got = u.String()
+		}
+		if got != want {
+			t.Errorf("%s goes by %q, want %q", target, got, want)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"syscall"
@@ -50,6 +51,7 @@ func explain(err error) *Error {
 		noTLS      tls.RecordHeaderError
 		name       *net.DNSError
 		timeout    net.Error
+		op         *net.OpError
 	)
 	switch {
 	case errors.Is(err, context.Canceled):
@@ -66,10 +68,12 @@ func explain(err error) *Error {
 		e.Text = fmt.Sprintf("the name %s cannot be looked up", name.Name)
 	case errors.Is(err, syscall.ECONNREFUSED):
 		e.Text = "connection refused"
-	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		e.Text = "connection broken off"
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
 		e.Text = "no answer in time"
+	case errors.As(err, &op):
+		e.Text = fmt.Sprintf("%s: %v", op.Op, op.Err)
 	default:
 		e.Text = "the server was not reached"
 	}

@@ -97,7 +97,7 @@ func TestFaultsNameLineAndKey(t *testing.T) {
 		{"duration without a unit", `/"}`, `/", timeout: 15}`, `c.yaml:1: a duration needs a unit: "15", did you mean 15s?`},
 		{"duration out of range", `/"}`, `/", timeout: 10ms}`, "c.yaml:1: server.timeout: between 1s and 5m"},
 		{"wrong type", "port: /dev/ttyUSB0", "port: /dev/ttyUSB0, baud: fast", "c.yaml:7: a number is wanted here, not a text"},
-		{"list for text", "protocol: astm", "protocol: [astm]", "c.yaml:6: a text is wanted here, not a list"},
+		{"list for text", "protocol: astm", "protocol: [astm]", "c.yaml:6: analyzers[0].protocol: a text is wanted here, not a list"},
 		{"unknown protocol", "protocol: astm", "protocol: poct", `c.yaml:6: analyzers[0].protocol: "poct" is none of astm, hl7`},
 		{"no zone", "Europe/Zurich", "Middle/Earth", `c.yaml:8: analyzers[0].timezone: "Middle/Earth" is no zone`},
 		{"odd baud", "port: /dev/ttyUSB0", "port: /dev/ttyUSB0, baud: 9601", "c.yaml:7: analyzers[0].serial.baud: 9601 is none of"},

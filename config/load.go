@@ -70,6 +70,11 @@ func Read(file string, data []byte, set map[string]string) (Config, error) {
 	if yaml.Unmarshal(data, &root) == nil && len(root.Content) > 0 {
 		lines(root.Content[0], "", cfg.lines)
 	}
+	for i := range faults {
+		if faults[i].Path == "" {
+			faults[i].Path = cfg.keyAt(faults[i].Line)
+		}
+	}
 	faults = append(faults, layer(&cfg, set)...)
 	if len(faults) == 0 {
 		faults = cfg.Validate()
@@ -228,7 +233,27 @@ func lines(node *yaml.Node, path string, into map[string]int) {
 	}
 }
 
-// Scalars lists the keys that environment and flags can set, each with its place in cfg.
+// keyAt is the key that stands on a line, if it is the only one there that holds a value.
+func (cfg *Config) keyAt(line int) string {
+	var found []string
+	for path, at := range cfg.lines {
+		if at == line && line > 0 && !strings.HasSuffix(path, "]") {
+			found = append(found, path)
+		}
+	}
+	sort.Strings(found)
+	for i, path := range found {
+		if deepest := found[len(found)-1]; i < len(found)-1 && !strings.HasPrefix(deepest, path) {
+			return ""
+		}
+	}
+	if len(found) == 0 {
+		return ""
+	}
+	return found[len(found)-1]
+}
+
+// scalars lists the keys that environment and flags can set, each with its place in cfg.
 func (cfg *Config) scalars() map[string]reflect.Value {
 	all := map[string]reflect.Value{}
 	var walk func(path string, v reflect.Value)

@@ -22,6 +22,8 @@ const (
 	unheeded  = 250 * time.Millisecond // for a Store to return after its ctx has ended
 	closeWait = 5 * time.Second        // for Store.Close
 	maxQuirks = 32                     // different words kept with one piece
+	tornWait  = 5 * time.Second        // between attempts to store that a message broke off
+	headSize  = 64 << 10               // bytes of an open message kept to tell what a refused piece of it belongs to
 )
 
 var (
@@ -55,6 +57,7 @@ type line struct {
 	asked   bool               // an Open is among what waits for the verdict
 	busy    bool               // a verdict is outstanding
 	late    bool               // its patience has ended
+	denied  bool               // the disk said no the last time it was asked
 	stray   bool               // a job was given up whose Append has not returned
 	giveUp  time.Time          // when patience ends
 	waiting int                // bytes that came and wait for a verdict, at least
@@ -71,6 +74,10 @@ type line struct {
 	quirks  []string       // remarked since the last piece
 	seen    map[string]int // remarks of this line
 	refused []byte         // the last text told to Watch.Refused
+	head    []byte         // what was stored of the open message, its beginning
+	torn    bool           // the open message broke off, and that is not stored: nothing else may be before it is
+	mend    time.Time      // when that is tried again
+	added   bool           // the current job begins with it
 	failing outage
 }
 
@@ -225,6 +232,9 @@ func (l *line) take() {
 		case lab.Open:
 			l.asked = true
 		case lab.Refused:
+			if !l.torn {
+				text = slices.Concat(l.head, text)
+			}
 			l.tellRefused(text, l.reason())
 		default:
 			size += len(text)
@@ -232,22 +242,39 @@ func (l *line) take() {
 			l.quirks = nil
 		}
 	}
+	if l.added = l.torn && (l.asked || len(l.pieces) > 0 || !l.now.Before(l.mend)); l.added {
+		l.pieces = slices.Insert(l.pieces, 0, lab.Piece{Mark: lab.Broken, Received: l.now})
+	}
 	// Exact would need the framing around each piece. This is never too little, and it is put right whenever nothing waits.
 	l.waiting = max(l.waiting, size)
 }
 
 // verdict answers for what was taken last; stored is nil when its bytes are synced.
 func (l *line) verdict(stored error) {
+	open, broke := l.head, false
+	if len(l.pieces) > 0 {
+		l.denied = stored != nil
+	}
 	for _, p := range l.pieces {
 		l.waiting = max(0, l.waiting-len(p.Text))
-		if p.Mark != lab.Whole && p.Mark != lab.Broken {
+		broke = broke || p.Mark == lab.Broken
+		text := slices.Concat(open, p.Text)
+		open = text[:min(len(text), headSize)]
+		if p.Mark == lab.More {
 			continue
 		}
 		if stored == nil {
 			l.watch.Message(p.Mark)
-		} else if len(p.Text) > 0 {
-			l.tellRefused(p.Text, "not stored")
+		} else if len(p.Text) > 0 && (p.Mark == lab.Broken || len(l.head) == 0) {
+			// The last frame of a message of which some is stored is mostly offered again; the Talk tells if it is not.
+			l.tellRefused(text, notStored)
 		}
+		open = nil
+	}
+	if stored == nil {
+		l.head, l.torn = open, false
+	} else if l.torn = broke && len(l.head) > 0; l.torn {
+		l.mend = l.now.Add(tornWait)
 	}
 	why := stored
 	if why == nil && l.asked {
@@ -259,8 +286,11 @@ func (l *line) verdict(stored error) {
 	} else {
 		l.failing.end()
 		l.note("! ok")
+		l.refused = nil // what comes again after this was offered anew, and is told anew
 	}
-	l.talk.Verdict(l.now, why == nil)
+	if l.asked || len(l.pieces) > 1 || !l.added {
+		l.talk.Verdict(l.now, why == nil)
+	}
 }
 
 func (l *line) ready() error {
@@ -352,6 +382,9 @@ func (l *line) arm() {
 	if l.busy && (at.IsZero() || l.giveUp.Before(at)) {
 		at = l.giveUp
 	}
+	if l.torn && !l.busy && (at.IsZero() || l.mend.Before(at)) {
+		at = l.mend
+	}
 	if at.IsZero() || !l.armed.IsZero() && !at.Before(l.armed) {
 		return
 	}
@@ -413,13 +446,19 @@ func (l *line) count(word string) {
 }
 
 func (l *line) reason() string {
-	if len(l.quirks) == 0 {
+	switch {
+	case l.denied:
+		return notStored
+	case len(l.quirks) == 0:
 		return "refused"
 	}
 	return strings.Join(l.quirks, " ")
 }
 
-// tellRefused tells of a piece that was turned away, once for all its repetitions in a row.
+// notStored is why a piece was refused that the disk did not take.
+const notStored = "not stored"
+
+// tellRefused tells of a piece that was turned away, once for all its repetitions until something is accepted.
 func (l *line) tellRefused(text []byte, reason string) {
 	if l.refused != nil && bytes.Equal(text, l.refused) {
 		return

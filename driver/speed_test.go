@@ -18,7 +18,7 @@ import (
 // fastTalk is the least a protocol can do, to measure the loop alone.
 type fastTalk struct {
 	open, piece, out []byte
-	owed, ready      bool
+	ready            bool
 	due              time.Time
 }
 

@@ -55,10 +55,15 @@ type network func(*http.Request) (*http.Response, error)
 
 func (f network) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// answering is a client whose server gives one answer to everything.
+// answering is a client whose server gives one answer to everything, and finds what is searched.
 func answering(resp *http.Response, err error) *Client {
 	return &Client{Base: "https://lab.example/", HTTP: &http.Client{
-		Transport:     network(func(*http.Request) (*http.Response, error) { return resp, err }),
+		Transport: network(func(r *http.Request) (*http.Response, error) {
+			if r.URL.Query().Has("identifier") {
+				return said(200, `{"resourceType":"Bundle","type":"searchset","entry":[{"resource":{"resourceType":"Observation","id":"older"}}]}`), nil
+			}
+			return resp, err
+		}),
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
@@ -126,7 +131,7 @@ func TestRecordedSingles(t *testing.T) {
 			if o.Class != test.class || o.Code != test.code || o.Wait != test.wait || o.Status != resp.StatusCode {
 				t.Errorf("got %v %q, wait %v, want %v %q, %v", o.Class, o.Code, o.Wait, test.class, test.code, test.wait)
 			}
-			if o.Done() != (o.ID != "") && !o.Multiple() {
+			if o.Done() != (o.ID != "") || o.Multiple() != (o.ID == "older") {
 				t.Errorf("class %v has the id %q", o.Class, o.ID)
 			}
 			if (o.Class == Exists) != (o.Existing != nil) && !o.Multiple() {
@@ -338,13 +343,15 @@ func TestScrub(t *testing.T) {
 	for text, want := range map[string]string{
 		`Missing required property`:                 `Missing required property`,
 		`Invalid additional property "foo"`:         `Invalid additional property "foo"`,
-		`Invalid reference (Not found)`:             `Invalid reference (Not found)`,
+		`Invalid reference (Not found)`:             `Invalid reference …`,
 		`Invalid dateTime format "1961-02-29T"`:     `Invalid dateTime format …`,
 		`reference 'Patient?identifier=x|1' missed`: `reference … missed`,
-		`duplicate key (name)=(Meier, Hans) exists`: `duplicate key …=… exists`,
+		`duplicate key (name)=(Meier, Hans) exists`: `duplicate key … exists`,
 		`no such patient 7561234567897`:             `no such patient …`,
 		`born 1961-02-28`:                           `born …`,
 		`unclosed "Meier`:                           `unclosed …`,
+		`bad "{\"a\":\"Meier\"}" there`:             `bad … there`,
+		`"Meier" in "name"`:                         `…`,
 		"two\nlines":                                "two lines",
 	} {
 		if got := scrub(text); got != want {
@@ -359,6 +366,7 @@ func TestDiffers(t *testing.T) {
 		{"as kept by JavaScript", strings.ReplaceAll(ours, "5.40", "5.4"), ""},
 		{"with id and meta", strings.Replace(ours, "{", `{"id":"x","meta":{"versionId":"1"},`, 1), ""},
 		{"a coding more", strings.Replace(ours, "[", `[{"system":"urn:lab","code":"z"},`, 1), ""},
+		{"another name for a code", strings.Replace(ours, `"code":"2345-7"`, `"code":"2345-7","display":"Glucose"`, 1), ""},
 		{"other value", strings.ReplaceAll(ours, "5.40", "5.41"), "valueQuantity"},
 		{"other unit", strings.ReplaceAll(ours, "mmol/L", "mg/dL"), "valueQuantity"},
 		{"other kind of value", strings.ReplaceAll(ours, `"valueQuantity":{"value":5.40,"unit":"mmol/L"}`, `"valueString":"5.40"`), "value"},

@@ -35,10 +35,11 @@ func differs(a, b map[string]any) string {
 			}
 		}
 	}
-	for _, name := range []string{"code", "specimen"} {
-		if !within(a[name], b[name]) {
-			return name
-		}
+	if !within(meaning(a["code"]), meaning(b["code"])) {
+		return "code"
+	}
+	if !within(a["specimen"], b["specimen"]) {
+		return "specimen"
 	}
 	ours, _ := a["component"].([]any)
 	theirs, _ := b["component"].([]any)
@@ -55,10 +56,20 @@ func differs(a, b map[string]any) string {
 	return ""
 }
 
+// meaning is the codings of a code, or its text where it has none.
+func meaning(code any) any {
+	m, _ := code.(map[string]any)
+	if codings, ok := m["coding"]; ok {
+		return codings
+	}
+	return m["text"]
+}
+
 // same compares two JSON values as a server written in JavaScript keeps them: 5.40 has become 5.4.
 func same(a, b any) bool { return within(a, b) && within(b, a) }
 
-// within tells whether all of a is in b, which may hold more: a coding added by the laboratory, a display.
+// within tells whether all of a is in b, which may hold more, a coding added by the laboratory; what codes are called does
+// not count.
 func within(a, b any) bool {
 	switch a := a.(type) {
 	case nil:
@@ -66,7 +77,7 @@ func within(a, b any) bool {
 	case map[string]any:
 		b, ok := b.(map[string]any)
 		for name, v := range a {
-			ok = ok && within(v, b[name])
+			ok = ok && (name == "display" || within(v, b[name]))
 		}
 		return ok
 	case []any:

@@ -106,14 +106,18 @@ var known = []struct {
 // it normalises every unknown exception to 400 "invalid"; a resource at fault shows by the code structure, or by the
 // element named (medplum.md 0.1).
 func classify(status int, oo operationOutcome) Outcome {
-	o := Outcome{Status: status, Code: oo.ID}
+	o := Outcome{Status: status}
+	code := oo.ID
 	var text string
 	if len(oo.Issue) > 0 {
 		issue := oo.Issue[0]
-		o.Code, text = issue.Code, issue.Details.Text
+		code, text = issue.Code, issue.Details.Text
 		if len(issue.Expression) > 0 && path.MatchString(issue.Expression[0]) {
 			o.Path = issue.Expression[0]
 		}
+	}
+	if issueCode.MatchString(code) {
+		o.Code = code
 	}
 	o.Detail = scrub(text)
 	if o.Detail == "" {
@@ -126,7 +130,7 @@ func classify(status int, oo operationOutcome) Outcome {
 			}
 		}
 	}
-	o.Class = class(status, o.Code, text, len(oo.Issue) > 0 && len(oo.Issue[0].Expression) > 0)
+	o.Class = class(status, code, text, len(oo.Issue) > 0 && len(oo.Issue[0].Expression) > 0)
 	return o
 }
 
@@ -174,29 +178,28 @@ func class(status int, code, text string, located bool) Class {
 }
 
 var (
-	path   = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9.\[\]]{0,80}$`)
-	word   = regexp.MustCompile(`^[A-Za-z0-9-]{1,64}$`)
-	quoted = regexp.MustCompile(`"[^"]*"?|'[^']*'?|\([^)]*\)?`)
-	plain  = regexp.MustCompile(`^"[A-Za-z][A-Za-z\[\]]{0,30}"$|^\(Not found\)$`)
-	digits = regexp.MustCompile(`[0-9][0-9./:-]{5,}`)
+	// What a server puts in the place of an element or a code may be a value: only what looks like one of ours is passed on.
+	path      = regexp.MustCompile(`^(Observation|DiagnosticReport|Bundle)(\.[A-Za-z][A-Za-z\[\]]{0,40}|\[[0-9]{1,4}\]){0,8}$`)
+	issueCode = regexp.MustCompile(`^[a-z][a-z-]{0,30}$`)
+	word      = regexp.MustCompile(`^[A-Za-z0-9-]{1,64}$`)
+	element   = regexp.MustCompile(`^[^"'(]*"[A-Za-z][A-Za-z\[\]]{0,30}"[^"'(]*$`)
+	inside    = regexp.MustCompile(`(?s)["'(].*["')]|["'(].*$`)
+	digits    = regexp.MustCompile(`[0-9][0-9./:-]{5,}`)
 )
 
-// scrub cuts out of a server's sentence what may come from the resource: all that is quoted or in brackets, but
-// for the name of an element, and long numbers.
+// scrub cuts out of a server's sentence what may come from the resource: all from the first quotation mark or bracket to the
+// last, but for the name of one element, and long numbers.
 func scrub(text string) string {
-	text = quoted.ReplaceAllStringFunc(text, func(q string) string {
-		if plain.MatchString(q) {
-			return q
-		}
-		return "…"
-	})
-	text = digits.ReplaceAllString(text, "…")
 	text = strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f {
 			return ' '
 		}
 		return r
 	}, text)
+	if !element.MatchString(text) {
+		text = inside.ReplaceAllString(text, "…")
+	}
+	text = digits.ReplaceAllString(text, "…")
 	if runes := []rune(text); len(runes) > 160 {
 		text = string(runes[:160]) + "…"
 	}

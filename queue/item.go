@@ -60,7 +60,6 @@ const (
 	ReasonRestart  = "restart"  // incomplete: the agent ended while it came
 	ReasonReleased = "released" // waiting: a person released it
 	ReasonRetried  = "retried"  // waiting: put back as it is
-	ReasonRepeated = "repeated" // delivered: came again, complete, as another item
 	ReasonDamaged  = "damaged"  // parked: what is stored of it cannot be read
 )
 
@@ -166,20 +165,6 @@ func (q *Queue) Release(id uint64, by, why string, match func(Exception) bool) e
 		}
 		n.State, n.Reason, n.Attempts = Waiting, ReasonReleased, 0
 		return n, nil
-	})
-}
-
-// Repeated closes an incomplete item all of which has come again in a later complete one (filing rules 10).
-func (q *Queue) Repeated(id uint64) error {
-	return q.change(id, func(n note) (note, error) {
-		switch n.State {
-		case Incomplete:
-			n.State, n.Reason = Delivered, ReasonRepeated
-			return n, nil
-		case Delivered:
-			return n, errSame
-		}
-		return n, ErrNothing
 	})
 }
 

@@ -14,12 +14,11 @@ func TestStatesAndWhatMayFollow(t *testing.T) {
 	all := func(Exception) bool { return true }
 	left := []Exception{{Part: 0, Result: 2, Reason: "unmapped"}}
 	steps := map[string]func(*Queue, uint64) error{
-		"done":     func(q *Queue, id uint64) error { return q.Done(id, nil) },
-		"partly":   func(q *Queue, id uint64) error { return q.Done(id, left) },
-		"park":     func(q *Queue, id uint64) error { return q.Park(id, "refused-unclear") },
-		"retry":    func(q *Queue, id uint64) error { return q.Retry(id) },
-		"release":  func(q *Queue, id uint64) error { return q.Release(id, "anna", "seen", all) },
-		"repeated": func(q *Queue, id uint64) error { return q.Repeated(id) },
+		"done":    func(q *Queue, id uint64) error { return q.Done(id, nil) },
+		"partly":  func(q *Queue, id uint64) error { return q.Done(id, left) },
+		"park":    func(q *Queue, id uint64) error { return q.Park(id, "refused-unclear") },
+		"retry":   func(q *Queue, id uint64) error { return q.Retry(id) },
+		"release": func(q *Queue, id uint64) error { return q.Release(id, "anna", "seen", all) },
 	}
 	type outcome struct {
 		state State
@@ -32,19 +31,19 @@ func TestStatesAndWhatMayFollow(t *testing.T) {
 	}{
 		{Waiting, nil, map[string]outcome{
 			"done": {Delivered, nil}, "partly": {Held, nil}, "park": {Parked, nil}, "retry": {Waiting, nil},
-			"release": {Waiting, ErrNothing}, "repeated": {Waiting, ErrNothing}}},
+			"release": {Waiting, ErrNothing}}},
 		{Held, []string{"partly"}, map[string]outcome{
 			"done": {Delivered, nil}, "partly": {Held, nil}, "park": {Parked, nil}, "retry": {Waiting, nil},
-			"release": {Waiting, nil}, "repeated": {Held, ErrNothing}}},
+			"release": {Waiting, nil}}},
 		{Parked, []string{"park"}, map[string]outcome{
 			"done": {Delivered, nil}, "partly": {Held, nil}, "park": {Parked, nil}, "retry": {Waiting, nil},
-			"release": {Parked, ErrNothing}, "repeated": {Parked, ErrNothing}}},
+			"release": {Parked, ErrNothing}}},
 		{Incomplete, nil, map[string]outcome{
 			"done": {Incomplete, ErrIncomplete}, "partly": {Incomplete, ErrIncomplete}, "park": {Incomplete, ErrIncomplete},
-			"retry": {Incomplete, ErrIncomplete}, "release": {Waiting, nil}, "repeated": {Delivered, nil}}},
+			"retry": {Incomplete, ErrIncomplete}, "release": {Waiting, nil}}},
 		{Delivered, []string{"done"}, map[string]outcome{
 			"done": {Delivered, nil}, "partly": {Delivered, nil}, "park": {Delivered, ErrDelivered}, "retry": {Delivered, ErrDelivered},
-			"release": {Delivered, ErrDelivered}, "repeated": {Delivered, nil}}},
+			"release": {Delivered, ErrDelivered}}},
 	} {
 		for step, want := range c.after {
 			t.Run(fmt.Sprintf("%s %s", c.from, step), func(t *testing.T) {
@@ -86,7 +85,7 @@ func TestUnknownItems(t *testing.T) {
 	for _, id := range []uint64{0, 1, 2, 99} {
 		_, err := q.Get(id)
 		for what, err := range map[string]error{"get": err, "done": q.Done(id, nil), "park": q.Park(id, "x"),
-			"retry": q.Retry(id), "release": q.Release(id, "", "", nil), "repeated": q.Repeated(id)} {
+			"retry": q.Retry(id), "release": q.Release(id, "", "", nil)} {
 			if !errors.Is(err, ErrUnknown) {
 				t.Errorf("%s of item %d: %v", what, id, err)
 			}

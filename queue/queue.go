@@ -42,6 +42,9 @@ type Options struct {
 	KeepDelivered time.Duration    // how long a delivered item is kept; 0: not at all
 	Now           func() time.Time // the clock; nil: time.Now
 	Log           *slog.Logger     // nil: silent
+
+	// Disk is put around each commit and its syncs; tests stall or fail it. Nil: nothing is.
+	Disk func(commit func() error) error
 }
 
 // Why a queue cannot be opened or used.
@@ -141,6 +144,12 @@ func open(dir string, o Options) (*Queue, error) {
 		notes:   map[uint64]note{},
 		tries:   map[uint64]try{},
 		changed: make(chan struct{}),
+	}
+	if o.Disk != nil {
+		q.commit = func(tx *bbolt.Tx) error {
+			defer tx.Rollback() // where the commit was not even tried
+			return o.Disk(tx.Commit)
+		}
 	}
 	if err := private(dir); err != nil {
 		return nil, err

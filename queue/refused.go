@@ -19,13 +19,13 @@ import (
 // Refusal says what was turned away and must be sent again by a person if the analyzer does not do so itself (filing
 // rules 10).
 type Refusal struct {
-	Analyzer string
-	Line     string    // the connection, as the log names it
-	Specimen string    // empty: it could not be read
-	Reason   string    // one word
-	At       time.Time // the last time
-	Since    time.Time // the first time
-	Count    int       // how often
+	Analyzer string    `json:"analyzer"`
+	Line     string    `json:"line,omitempty"`     // the connection, as the log names it
+	Specimen string    `json:"specimen,omitempty"` // empty: it could not be read
+	Reason   string    `json:"reason"`             // in words
+	At       time.Time `json:"at"`                 // the last time
+	Since    time.Time `json:"since"`              // the first time
+	Count    int       `json:"count"`              // how often
 }
 
 // The file of refusals has a fixed size and is written to its full length when it is made, so that a refusal for want of
@@ -120,15 +120,16 @@ func (q *Queue) Refusals() []Refusal {
 	return all
 }
 
-// ClearRefusal forgets the refusals of a specimen of an analyzer, since it has come, and tells how many there were.
-func (q *Queue) ClearRefusal(analyzer, specimen string) int {
+// ClearRefusal forgets the refusals of a specimen of an analyzer up to the moment at which it has come, and tells how many
+// there were. What was refused later is still missing.
+func (q *Queue) ClearRefusal(analyzer, specimen string, come time.Time) int {
 	r := q.refused
 	analyzer, specimen = clip(analyzer), clip(specimen)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	n := 0
 	for i, f := range r.slot {
-		if f.Count > 0 && f.Analyzer == analyzer && f.Specimen == specimen {
+		if f.Count > 0 && f.Analyzer == analyzer && f.Specimen == specimen && !f.At.After(come) {
 			r.set(i, Refusal{})
 			n++
 		}

@@ -29,7 +29,10 @@ func TestRefusalsOutliveARestart(t *testing.T) {
 	if got := q.Refusals(); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v\nwant %+v", got, want)
 	}
-	if n := q.ClearRefusal("e411", "S1") + q.ClearRefusal("xn", "S1"); n != 1 {
+	if n := q.ClearRefusal("e411", "S1", at.Add(time.Hour)) + q.ClearRefusal("xn", "S1", at.Add(59*time.Minute)); n != 0 {
+		t.Errorf("cleared %d", n)
+	}
+	if n := q.ClearRefusal("xn", "S1", at.Add(time.Hour)); n != 1 {
 		t.Errorf("cleared %d", n)
 	}
 	put(t, q.Line("xn", "astm"), "a.")

@@ -86,7 +86,7 @@ func New(o Options) *Server {
 		turned:  make(chan struct{}),
 	}
 	s.switches.Quota = o.Quota
-	s.store.records = map[string]*record{}
+	s.store.records, s.store.known = map[string]*record{}, map[string][]*record{}
 	return s
 }
 
@@ -112,7 +112,8 @@ func (s *Server) Resources(resourceType string) []json.RawMessage {
 	return list
 }
 
-// Put stores a resource as it is, past all rules, as a test's beginning; it keeps an id that is given, and returns the id.
+// Put stores a resource as it is, past all rules, as a test's beginning, in place of the one with the id that is given; it
+// returns the id.
 func (s *Server) Put(resource []byte) (string, error) {
 	var body map[string]any
 	if err := json.Unmarshal(resource, &body); err != nil {
@@ -127,6 +128,11 @@ func (s *Server) Put(resource []byte) (string, error) {
 	id, _ := body["id"].(string)
 	if id == "" {
 		id = s.uuid()
+	}
+	if rec := s.store.get(typ, id); rec != nil {
+		rec.body = body
+		s.stamp(rec)
+		return id, nil
 	}
 	rec := &record{typ: typ, id: id, body: body}
 	s.stamp(rec)

@@ -142,7 +142,7 @@ func (c *call) find(typ string, q query) ([]*record, *fault) {
 		return nil, forbidden()
 	}
 	var list []*record
-	for _, rec := range c.s.store.ofType(typ) {
+	for _, rec := range c.s.store.candidates(typ, q) {
 		if !q.matches(rec) {
 			continue
 		}

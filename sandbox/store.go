@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"maps"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -14,14 +16,16 @@ type record struct {
 	updated time.Time
 	body    map[string]any
 	deleted bool
+	made    int // its place in the order of creation
 }
 
 // store holds the resources; the server's lock guards it.
 type store struct {
-	records map[string]*record // by Type/id
-	order   []*record          // as created
-	undo    []func()           // how to take back what a transaction did; nil outside of one
-	within  bool               // a transaction is under way
+	records map[string]*record   // by Type/id
+	order   []*record            // as created
+	known   map[string][]*record // by Type and identifier; what once carried it stays listed
+	undo    []func()             // how to take back what a transaction did; nil outside of one
+	within  bool                 // a transaction is under way
 }
 
 func (s *store) get(typ, id string) *record {
@@ -31,8 +35,11 @@ func (s *store) get(typ, id string) *record {
 func (s *store) add(rec *record) {
 	key := rec.typ + "/" + rec.id
 	s.records[key] = rec
+	rec.made = len(s.order)
 	s.order = append(s.order, rec)
+	s.index(rec)
 	s.onRollback(func() {
+		rec.deleted = true
 		delete(s.records, key)
 		s.order = s.order[:len(s.order)-1]
 	})
@@ -42,6 +49,7 @@ func (s *store) add(rec *record) {
 func (s *store) change(rec *record, f func()) {
 	before := *rec
 	f()
+	s.index(rec)
 	s.onRollback(func() { *rec = before })
 }
 
@@ -71,6 +79,32 @@ func (s *store) ofType(typ string) []*record {
 		}
 	}
 	return list
+}
+
+// index lists a record under its identifiers: every conditional create looks for one, and a list of all grows long.
+func (s *store) index(rec *record) {
+	for _, id := range readers["identifier"](rec.body) {
+		key := rec.typ + " " + id
+		if !slices.Contains(s.known[key], rec) {
+			s.known[key] = append(s.known[key], rec)
+		}
+	}
+}
+
+// candidates lists the living resources of a type that a query may find, as they were created.
+func (s *store) candidates(typ string, q query) []*record {
+	for _, f := range q.filters {
+		if f.name != "identifier" || len(f.values) != 1 {
+			continue
+		}
+		if system, value, _ := strings.Cut(f.values[0], "|"); system == "" || value == "" {
+			continue
+		}
+		list := slices.DeleteFunc(slices.Clone(s.known[typ+" "+f.values[0]]), func(rec *record) bool { return rec.deleted })
+		slices.SortFunc(list, func(a, b *record) int { return a.made - b.made })
+		return list
+	}
+	return s.ofType(typ)
 }
 
 func (s *store) size() int {

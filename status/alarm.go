@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"os/exec"
 	"strings"
 	"time"
@@ -60,7 +62,8 @@ func (a *Alarm) Run(ctx context.Context) error {
 	}
 }
 
-// due is what must be said now: what began, grew, goes on unacknowledged, or ended.
+// due is what must be said now: what began, grew beyond what a person has seen, goes on unacknowledged, or ended. What grows
+// before anybody has seen it is said with the next repetition: a bell that never rests is not heard.
 func (b *Board) due(every time.Duration) []Bell {
 	bells, _ := b.attention()
 	now := b.now()
@@ -80,7 +83,7 @@ func (b *Board) due(every time.Duration) []Bell {
 		case a.Acked:
 		case r.last.IsZero():
 			event = "begins"
-		case a.Count > r.said.Count:
+		case r.acked >= r.said.Count: // more than the person saw
 			event = "grows"
 		case now.Sub(r.last) >= every:
 			event = "continues"
@@ -151,6 +154,10 @@ func (a *Alarm) post(ctx context.Context, bell Bell) error {
 	}
 	req.Header.Set("Content-Type", "application/json")
 	resp, err := a.HTTP.Do(req)
+	var failed *url.Error
+	if errors.As(err, &failed) {
+		return failed.Err // without the URL, which is a secret with most services
+	}
 	if err != nil {
 		return err
 	}

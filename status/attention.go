@@ -71,6 +71,8 @@ func (b *Board) attention() (bells []Attention, notices []Notice) {
 		a := Attention{ID: c.key(), Analyzer: c.Analyzer, Reason: c.Reason, Count: c.Count, Since: c.Since, Do: c.Do}
 		if r := b.rung[a.ID]; r != nil {
 			a.Acked = r.acked >= c.Count
+			// What was seen and is gone does not stand for what comes after it.
+			r.acked, r.said.Count = min(r.acked, c.Count), min(r.said.Count, c.Count)
 		}
 		bells = append(bells, a)
 	}

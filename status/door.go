@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -25,6 +26,7 @@ var ErrNotRunning = errors.New("the agent is not running")
 type Door struct {
 	Dir     string // the data directory
 	Handler http.Handler
+	Log     *slog.Logger
 }
 
 const controlFile = "control.json"
@@ -37,17 +39,25 @@ type control struct {
 	PID     int    `json:"pid"`
 }
 
-// Run keeps the door open until ctx ends, then takes control.json away.
+// Run keeps the door open until ctx ends, then takes control.json away. On a full disk there is no room for control.json; the
+// agent must start all the same, since only its deliveries make room again.
 func (d *Door) Run(ctx context.Context) error {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return fmt.Errorf("control door: %w", err)
-	}
-	c := control{Schema: "labagent.control/1", Address: listener.Addr().String(), Token: rand.Text(), PID: os.Getpid()}
 	path := filepath.Join(d.Dir, controlFile)
-	if err := c.write(path); err != nil {
-		listener.Close()
-		return fmt.Errorf("control door: %w", err)
+	var c control
+	listener := insist(ctx, d.Log, "control door", func() (net.Listener, error) {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		c = control{Schema: "labagent.control/1", Address: listener.Addr().String(), Token: rand.Text(), PID: os.Getpid()}
+		if err := c.write(path); err != nil {
+			listener.Close()
+			return nil, err
+		}
+		return listener, nil
+	})
+	if listener == nil {
+		return nil
 	}
 	defer os.Remove(path)
 	return serve(ctx, listener, c.guard(d.Handler))

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"time"
@@ -21,6 +22,7 @@ type Listener struct {
 	Listen  string // host:port
 	// Bound is told the address once it listens; nil: nobody is.
 	Bound func(net.Addr)
+	Log   *slog.Logger
 }
 
 // Handler is the listener without its socket.
@@ -33,16 +35,44 @@ func (l *Listener) Handler() http.Handler {
 	return mux
 }
 
-// Run listens until ctx ends. An address that cannot be bound is an error: somebody else holds it.
+// Run listens until ctx ends. An address that somebody else holds is waited for: no result may stay in an analyzer because
+// a port for monitoring is taken.
 func (l *Listener) Run(ctx context.Context) error {
-	listener, err := net.Listen("tcp", l.Listen)
-	if err != nil {
-		return fmt.Errorf("status.listen: %w", err)
+	listener := insist(ctx, l.Log, "status.listen", func() (net.Listener, error) { return net.Listen("tcp", l.Listen) })
+	if listener == nil {
+		return nil
 	}
 	if l.Bound != nil {
 		l.Bound(listener.Addr())
 	}
 	return serve(ctx, listener, l.Handler())
+}
+
+// again is how often what could not be opened is tried.
+const again = 10 * time.Second
+
+// insist opens until it succeeds and says a failure once; nil: ctx ended before.
+func insist(ctx context.Context, log *slog.Logger, what string, open func() (net.Listener, error)) net.Listener {
+	tick := time.NewTicker(again)
+	defer tick.Stop()
+	for said := false; ; {
+		listener, err := open()
+		if err == nil {
+			if said {
+				log.Info("open again", "what", what)
+			}
+			return listener
+		}
+		if !said {
+			log.Error("cannot be opened; it is tried again and again, results are carried all the same", "what", what, "error", err)
+			said = true
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
 }
 
 // serve answers on listener until ctx ends.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -86,12 +87,22 @@ func TestBellRingsUntilAcknowledged(t *testing.T) {
 		pass(time.Minute, "begins")
 		pass(time.Hour, "continues")
 		set(hold(2), quiet)
-		pass(time.Minute, "grows")
+		pass(30*time.Minute, "") // nobody has seen it yet: it rings already
+		pass(30*time.Minute, "continues")
 		if !board.Ack(hold(2).key()) {
 			t.Fatal("the line cannot be acknowledged")
 		}
 		pass(5*time.Hour, "")
 		set(hold(3), quiet)
+		pass(time.Minute, "grows")
+		set(hold(9), quiet)
+		pass(time.Minute, "")
+		if !board.Ack(hold(9).key()) {
+			t.Fatal("the line cannot be acknowledged")
+		}
+		set(hold(1), quiet) // eight are mended
+		pass(time.Minute, "")
+		set(hold(2), quiet) // and another comes, which nobody has seen
 		pass(time.Minute, "grows")
 		set(quiet)
 		pass(time.Minute, "ends")
@@ -118,6 +129,18 @@ func TestBellCommandGetsTheText(t *testing.T) {
 	text, err := os.ReadFile(out)
 	if err != nil || !strings.Contains(string(text), "no-specimen begins (2). Look at the label. Seen: labagent ack ") {
 		t.Errorf("the program got %q, %v", text, err)
+	}
+}
+
+// The address of a webhook is a secret: who knows it can ring.
+func TestWebhookIsNotLogged(t *testing.T) {
+	var said strings.Builder
+	alarm := &Alarm{
+		Webhook: "http://127.0.0.1:1/services/T0/secret", HTTP: http.DefaultClient, Log: slog.New(slog.NewTextHandler(&said, nil)),
+	}
+	alarm.ring(t.Context(), Bell{Reason: "unmapped"})
+	if got := said.String(); !strings.Contains(got, "refused") || strings.Contains(got, "secret") {
+		t.Errorf("said %q", got)
 	}
 }
 
@@ -214,4 +237,44 @@ func TestDoorLetsOnlyItsOwnIn(t *testing.T) {
 	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("control.json stays: %v", err)
 	}
+}
+
+// A full disk has no room for control.json, and a port may be somebody else's. Both are waited for: the agent runs all the
+// same.
+func TestWhatCannotBeOpenedIsWaitedFor(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	for name, run := range map[string]func(context.Context, *slog.Logger) error{
+		"door": func(ctx context.Context, log *slog.Logger) error { return (&Door{Dir: "/nowhere", Log: log}).Run(ctx) },
+		"listener": func(ctx context.Context, log *slog.Logger) error {
+			return (&Listener{Board: &Board{}, Listen: taken.Addr().String(), Log: log}).Run(ctx)
+		},
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		var said strings.Builder
+		err := run(ctx, slog.New(slog.NewTextHandler(&said, nil)))
+		if err != nil || ctx.Err() == nil || strings.Count(said.String(), "level=ERROR") != 1 {
+			t.Errorf("%s: ended with %v, said %q", name, err, said.String())
+		}
+		cancel()
+	}
+}
+
+func TestInsist(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var said strings.Builder
+		tries := 0
+		got := insist(t.Context(), slog.New(slog.NewTextHandler(&said, nil)), "port", func() (net.Listener, error) {
+			if tries++; tries < 4 {
+				return nil, errors.New("taken")
+			}
+			return &net.TCPListener{}, nil
+		})
+		if got == nil || tries != 4 || strings.Count(said.String(), "\n") != 2 {
+			t.Errorf("%v after %d tries, said %q", got, tries, said.String())
+		}
+	})
 }

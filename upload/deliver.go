@@ -14,17 +14,13 @@ import (
 // weather, or unclear. An error is the queue's.
 func (r *run) deliver(ctx context.Context, j *job) (*fhir.Outcome, error) {
 	for ctx.Err() == nil {
-		if d := r.pace.wait(fhir.CostSingle, time.Now()); d > 0 {
-			pause(ctx, d)
-			continue
-		}
 		p, batch := j.next(r.pace.entries(time.Now()))
 		if p == nil {
 			return nil, r.finish(j)
 		}
 		if d := r.pace.wait(cost(len(batch)), time.Now()); d > 0 {
 			pause(ctx, d)
-			continue
+			continue // with as many as go then
 		}
 		if stop := r.send(ctx, j, p, batch); stop != nil {
 			return stop, nil
@@ -58,6 +54,9 @@ func (r *run) finish(j *job) error {
 // send makes one request of the batch, which begins p.todo, and keeps what came of each entry. It returns the outcome that
 // stops the job, if one does.
 func (r *run) send(ctx context.Context, j *job, p *part, batch []entry) *fhir.Outcome {
+	for i := range p.todo {
+		p.todo[i].unclear = false // what an earlier and longer request said of it is of no weight
+	}
 	resources := make([]fhir.Resource, len(batch))
 	for i, e := range batch {
 		resources[i] = e.Resource

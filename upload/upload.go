@@ -72,6 +72,13 @@ const (
 	Differs        = "differs-on-server" // the server has something else under the identity of this result
 )
 
+// What is said of a waiting item that was tried in vain.
+const (
+	TriedServer  = "server"  // the weather
+	TriedAccess  = "access"  // our fault
+	TriedUnclear = "unclear" // refused with words that tell nothing
+)
+
 // Run delivers until ctx is done. It returns nil.
 func (u *Uploader) Run(ctx context.Context) error {
 	r := &run{Uploader: u, log: u.Log}
@@ -206,7 +213,7 @@ func (r *run) unclear(ctx context.Context, l *lane, j *job, o fhir.Outcome) erro
 	}
 	r.way.answered(r)
 	j.unclear(time.Now())
-	r.Queue.Attempt(j.item.ID, "unclear")
+	r.Queue.Attempt(j.item.ID, TriedUnclear)
 	r.log.Warn("the server refuses an item and does not say why", "analyzer", l.Analyzer, "item", j.item.ID, "status", o.Status, "code", o.Code,
 		"detail", o.Detail, "trace", o.Trace, "attempts", j.fails)
 	if j.fails >= unclearTries && time.Since(j.since) >= unclearTime {

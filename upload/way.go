@@ -22,6 +22,7 @@ type State struct {
 type way struct {
 	State
 	pause time.Time // before that nothing is sent
+	said  bool      // the outage stands in the log
 	skew  time.Duration
 }
 
@@ -55,23 +56,25 @@ func (r *run) turnedBack(o fhir.Outcome) (reason string) {
 		d += rand.N(d / 4)
 	}
 	w.pause = now.Add(max(d, o.Wait))
-	news := w.Tries == 1 || w.Fault != fault
+	news := !w.said || w.Fault != fault
 	w.Well, w.Fault, w.Text, w.Next = false, fault, text, w.pause
 	switch {
 	case !news:
 		r.log.Debug("delivery waits", "cause", o.Error(), "tries", w.Tries, "next", w.Next)
 	case fault != "":
+		w.said = true
 		r.log.Error("nothing is delivered until somebody mends this; results are kept", "cause", fault, "trace", o.Trace)
 	case o.Code == "conflict": // another writer was quicker; soon over, and no outage
 		r.log.Debug("delivery waits", "cause", text)
 	default:
+		w.said = true
 		r.log.Warn("delivery waits for the server", "cause", text, "trace", o.Trace)
 	}
 	r.tell()
 	if fault != "" {
-		return "access"
+		return TriedAccess
 	}
-	return "server"
+	return TriedServer
 }
 
 // answered takes note that the server served us.
@@ -79,11 +82,11 @@ func (w *way) answered(r *run) {
 	if w.Well {
 		return
 	}
-	if w.Tries > 0 && (w.Fault != "" || w.Tries > 1) {
+	if w.said {
 		r.log.Info("delivery goes on", "after", time.Since(w.Since).Round(time.Second), "tries", w.Tries)
 	}
 	w.State = State{Well: true, Since: time.Now(), Skew: w.skew}
-	w.pause = time.Time{}
+	w.pause, w.said = time.Time{}, false
 	r.tell()
 }
 

@@ -88,6 +88,7 @@ func (p *plant) rows(item *queue.Item) []row {
 		base.Specimen = a.dialect.Specimen(item.Text, a.setup)
 		return []row{base}
 	}
+	whole := slices.ContainsFunc(item.Exceptions, func(e queue.Exception) bool { return e.Part < 0 && e.Decision == "" })
 	var rows []row
 	for i, part := range a.rules.File(rep, upload.Filed(item)) {
 		held := heldRows(base, part, item.Exceptions, i)
@@ -97,7 +98,7 @@ func (p *plant) rows(item *queue.Item) []row {
 		}
 		one := base
 		one.Specimen, one.Results = part.Specimen, len(part.Results)
-		if item.State == queue.Held {
+		if item.State == queue.Held && !whole {
 			one.State, one.Reason, one.Do = queue.Delivered, "", "" // this part went out
 		}
 		rows = append(rows, one)
@@ -205,7 +206,7 @@ func (p *plant) retryItem(w http.ResponseWriter, r *http.Request) {
 	if item == nil || refuse(w, p.queue.Retry(item.ID)) {
 		return
 	}
-	p.log.Info("item retried", "id", item.ID, "analyzer", item.Analyzer)
+	p.log.Info("item retried", "analyzer", item.Analyzer, "item", item.ID)
 }
 
 func (p *plant) releaseItem(w http.ResponseWriter, r *http.Request) {
@@ -235,10 +236,10 @@ func (p *plant) releaseItem(w http.ResponseWriter, r *http.Request) {
 	if refuse(w, err) {
 		return
 	}
-	p.log.Info("item released", "id", item.ID, "analyzer", item.Analyzer, "by", d.By)
+	p.log.Info("item released", "analyzer", item.Analyzer, "item", item.ID, "by", d.By)
 }
 
 func (p *plant) clearRefusals(w http.ResponseWriter, r *http.Request) {
-	n := p.queue.ClearRefusal(r.FormValue("analyzer"), r.FormValue("specimen"))
+	n := p.queue.ClearRefusal(r.FormValue("analyzer"), r.FormValue("specimen"), time.Now())
 	answer(w, map[string]int{"cleared": n})
 }

@@ -294,29 +294,34 @@ func (d *decoding) show(r record) error {
 	return nil
 }
 
-// resources shows what the uploader would create. The sheet's references are the versions, since there are no ids yet.
+// resources shows what the uploader would create.
 func (d *decoding) resources(parts []filing.Part) error {
+	for _, r := range d.created(parts) {
+		if err := d.resource(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// created is what the uploader would create. The sheet's references are the versions, since there are no ids yet.
+func (a *analyzer) created(parts []filing.Part) (list []fhir.Resource) {
 	for _, p := range parts {
 		if p.Hold != "" {
 			continue
 		}
 		ids := map[string]string{}
 		for _, r := range p.Results {
-			if r.Hold != "" {
-				continue
-			}
-			ids[r.Version] = r.Version
-			if err := d.resource(fhir.Observation(p, r, d.setting)); err != nil {
-				return err
+			if r.Hold == "" {
+				ids[r.Version] = r.Version
+				list = append(list, fhir.Observation(p, r, a.setting))
 			}
 		}
-		if len(ids) > 0 && !d.setting.NoSheet {
-			if err := d.resource(fhir.Sheet(p, ids, p.Held(), d.setting)); err != nil {
-				return err
-			}
+		if len(ids) > 0 && !a.setting.NoSheet {
+			list = append(list, fhir.Sheet(p, ids, p.Held(), a.setting))
 		}
 	}
-	return nil
+	return list
 }
 
 func (d *decoding) resource(r fhir.Resource) error {

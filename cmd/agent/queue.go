@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"os/user"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -80,8 +82,8 @@ func printRows(w io.Writer, asJSON bool, rows []row) error {
 		}
 	}
 	table(w, "ID ANALYZER STATE REASON SPECIMEN TEST RECEIVED", lines)
-	for reason, text := range todo {
-		fmt.Fprintf(w, "%s: %s\n", reason, text)
+	for _, reason := range slices.Sorted(maps.Keys(todo)) {
+		fmt.Fprintf(w, "%s: %s\n", reason, todo[reason])
 	}
 	return nil
 }

@@ -57,12 +57,14 @@ func logger(c *config.Log) *slog.Logger {
 // place of ports and a server in place of the network.
 type outside struct {
 	log     *slog.Logger
-	network http.RoundTripper                 // in place of TCP and TLS to the server; nil: those
+	network http.RoundTripper                 // in place of TCP and TLS, to the server and to alarm.webhook; nil: those
 	port    func(analyzer string) driver.Port // in place of the configured ports; nil: those
 	quiet   bool                              // no sockets of our own: neither control door nor health
 	bound   func(health net.Addr)             // told where health and metrics listen
 	lines   func(*driver.Analyzer)            // told each analyzer before it runs
 	store   func(driver.Store) driver.Store   // put around the disk of each line
+	disk    func(sync func() error) error     // put around each sync of the queue; nil: nothing
+	built   func(*plant)                      // told the agent before it runs
 }
 
 // plant is a running agent: all rooms, built from one configuration.
@@ -85,7 +87,7 @@ func run(ctx context.Context, cfg *config.Config, out outside) error {
 	letIn := access(cfg)
 	letIn.Network = out.network
 	q, err := queue.Open(dataDir(cfg), queue.Options{
-		MaxSize: int64(cfg.Queue.MaxSize), KeepDelivered: time.Duration(cfg.Queue.KeepDelivered), Log: out.log,
+		MaxSize: int64(cfg.Queue.MaxSize), KeepDelivered: time.Duration(cfg.Queue.KeepDelivered), Log: out.log, Disk: out.disk,
 	})
 	if err != nil {
 		return err
@@ -99,6 +101,9 @@ func run(ctx context.Context, cfg *config.Config, out outside) error {
 	}
 	p.board.Update(func(s *status.Server) { s.URL, s.Method = cfg.Server.URL, cfg.Auth.Method })
 	p.uploader = p.newUploader(client)
+	if out.built != nil {
+		out.built(p)
+	}
 
 	writer := newGroup(context.WithoutCancel(ctx)) // outlives the lines: what they were told is safe must be
 	writer.run("queue", q.Run)
@@ -116,11 +121,11 @@ func run(ctx context.Context, cfg *config.Config, out outside) error {
 		all.run("analyzer "+a.name, line.Run)
 	}
 	all.run("upload", p.uploader.Run)
-	all.run("alarm", p.alarm().Run)
+	all.run("alarm", p.alarm(out.network).Run)
 	if !out.quiet {
-		all.run("control", (&status.Door{Dir: dataDir(cfg), Handler: p.control()}).Run)
+		all.run("control", (&status.Door{Dir: dataDir(cfg), Handler: p.control(), Log: out.log}).Run)
 		if cfg.Status.Listen != "off" {
-			all.run("status", (&status.Listener{Board: p.board, Version: version, Listen: cfg.Status.Listen, Bound: out.bound}).Run)
+			all.run("status", (&status.Listener{Board: p.board, Version: version, Listen: cfg.Status.Listen, Bound: out.bound, Log: out.log}).Run)
 		}
 	}
 	out.log.Info("labagent runs", "version", version, "analyzers", len(p.analyzers), "server", cfg.Server.URL, "data", dataDir(cfg))
@@ -191,7 +196,8 @@ func (w watch) Server(state upload.State) {
 	})
 }
 
-// Delivered is told what is on the server. A specimen that has come is no longer missing, however it was refused before.
+// Delivered is told what is on the server. A specimen that has come is no longer missing, however it was refused before it
+// came; what was refused of it since still is.
 func (w watch) Delivered(analyzer string, id uint64, at time.Time) {
 	w.board.Update(func(s *status.Server) { s.LastDelivery = at; s.Delivered++ })
 	if len(w.queue.Refusals()) == 0 {
@@ -207,7 +213,7 @@ func (w watch) Delivered(analyzer string, id uint64, at time.Time) {
 	}
 	for _, part := range rep.Parts {
 		if part.Specimen != "" {
-			w.queue.ClearRefusal(analyzer, part.Specimen)
+			w.queue.ClearRefusal(analyzer, part.Specimen, item.Received)
 		}
 	}
 }
@@ -217,11 +223,11 @@ func (w watch) Token(state auth.State) {
 	w.board.Update(func(s *status.Server) { s.TokenUntil = state.Until })
 }
 
-func (p *plant) alarm() *status.Alarm {
+func (p *plant) alarm(network http.RoundTripper) *status.Alarm {
 	return &status.Alarm{
 		Board: p.board, Agent: p.cfg.Deliver.Tag, Command: p.cfg.Alarm.Command, Webhook: p.cfg.Alarm.Webhook,
-		Every: time.Duration(p.cfg.Alarm.Every), HTTP: &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
-		Log: p.log,
+		Every: time.Duration(p.cfg.Alarm.Every), Log: p.log,
+		HTTP: &http.Client{Transport: network, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 	}
 }
 
