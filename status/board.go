@@ -60,7 +60,12 @@ type Server struct {
 	Delivered    uint64    `json:"delivered"` // items
 	Method       string    `json:"auth_method"`
 	TokenUntil   time.Time `json:"token_until,omitzero"`
-	ClockSkew    string    `json:"clock_skew,omitempty"` // this machine's clock ahead of the server's
+	// BasicFallback tells that Basic stands in for OAuth, which the server does not offer, and BasicSince since when.
+	BasicFallback bool      `json:"basic_fallback"`
+	BasicSince    time.Time `json:"basic_since,omitzero"`
+	AuthProblem   string    `json:"auth_problem,omitempty"` // why the last attempt to get a token failed
+	AuthRefused   bool      `json:"auth_refused,omitempty"` // the server named our credentials as the reason
+	ClockSkew     string    `json:"clock_skew,omitempty"`   // this machine's clock ahead of the server's
 }
 
 // Queue is the numbers of the queue.

@@ -47,6 +47,9 @@ func warnings(cfg *config.Config) []string {
 	if cfg.Auth.Method == "basic" {
 		list = append(list, "auth.method: basic sends the secret with every request, and the server checks less than with a token; prefer client_credentials")
 	}
+	if cfg.Auth.BasicFallback == "if_unsupported" {
+		list = append(list, "auth.basic_fallback: where the server offers no OAuth the secret goes with every request, and the server checks less")
+	}
 	if cfg.Log.WireFile != "" {
 		list = append(list, "log.wire_file: it holds patient data; switch it off when the hunt is over")
 	}

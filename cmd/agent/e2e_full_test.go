@@ -203,7 +203,7 @@ func TestDiskFull(t *testing.T) {
 	s.command(9, "status")
 
 	s.server.Switch(func(sw *sandbox.Switches) { sw.Off = false })
-	s.drained(60 * time.Second)
+	s.drained(120 * time.Second) // the token endpoint is asked once a minute
 	wantSpecimens(t, s, accepted)
 	if free := room(t, s.data); free > 256<<10 {
 		t.Errorf("%d bytes were free: that was no full disk", free)

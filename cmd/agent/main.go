@@ -25,6 +25,9 @@ const (
 	exitUsage      = 2
 	exitConfig     = 3
 	exitNotRunning = 4
+	exitRefused    = 5
+	exitNoServer   = 6
+	exitRights     = 7
 	exitAttention  = 9
 	exitNothing    = 10
 	exitInterrupt  = 130
@@ -103,7 +106,7 @@ func commands() *cobra.Command {
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(
 		runCommand(o), demoCommand(o), configCommand(o), statusCommand(o), queueCommand(o), ackCommand(o), decodeCommand(o),
-		simulateCommand(o), versionCommand(o),
+		simulateCommand(o), authCommand(o), versionCommand(o),
 	)
 	return root
 }
@@ -112,7 +115,7 @@ func commands() *cobra.Command {
 func (o *options) load() (*config.Config, error) {
 	for key := range o.set {
 		if key == "auth.client_secret" {
-			return nil, &exit{exitUsage, errors.New("a secret is never a flag; use LABAGENT_AUTH_CLIENT_SECRET or auth.client_secret_file")}
+			return nil, &exit{exitUsage, errors.New("a secret is never a flag; use labagent auth set-secret, auth.client_secret_file or LABAGENT_AUTH_CLIENT_SECRET")}
 		}
 	}
 	cfg, err := config.Load(o.config, o.set)

@@ -223,7 +223,26 @@ func (w watch) Delivered(analyzer string, id uint64, at time.Time) {
 
 // Token is told of each attempt to get a token.
 func (w watch) Token(state auth.State) {
-	w.board.Update(func(s *status.Server) { s.TokenUntil = state.Until })
+	entered, left := false, false
+	w.board.Update(func(s *status.Server) {
+		entered, left = state.Basic && !s.BasicFallback, !state.Basic && s.BasicFallback
+		if entered {
+			s.BasicSince = state.At
+		} else if left {
+			s.BasicSince = time.Time{}
+		}
+		s.TokenUntil, s.BasicFallback = state.Until, state.Basic
+		s.AuthProblem, s.AuthRefused = "", false
+		if state.Err != nil && !state.Basic {
+			s.AuthProblem, s.AuthRefused = state.Err.Text, state.Err.Refused
+		}
+	})
+	switch {
+	case entered:
+		w.log.Warn("the server offers no OAuth: Basic takes its place, as auth.basic_fallback says", "cause", state.Err.Text)
+	case left:
+		w.log.Info("Basic no longer takes the place of OAuth")
+	}
 }
 
 func (p *plant) alarm(network http.RoundTripper) *status.Alarm {

@@ -60,6 +60,9 @@ func printStatus(w io.Writer, s status.Snapshot) {
 	}
 	fmt.Fprintf(w, "server    %s: %s; last delivery %s, %d delivered since the start %s ago\n",
 		s.Server.URL, server, ago(s.Server.LastDelivery, s.At), s.Server.Delivered, ago(s.Started, s.At))
+	if s.Server.BasicFallback {
+		fmt.Fprintf(w, "auth      Basic stands in for OAuth, which the server does not offer, since %s\n", ago(s.Server.BasicSince, s.At))
+	}
 	fmt.Fprintf(w, "queue     %d waiting, %d held, %d parked, %d incomplete, %d delivered and kept",
 		s.Queue.Waiting, s.Queue.Held, s.Queue.Parked, s.Queue.Incomplete, s.Queue.Delivered)
 	if !s.Queue.OldestWaiting.IsZero() {
