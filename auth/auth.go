@@ -1,13 +1,14 @@
 // Package auth makes an *http.Client that one server lets in: OAuth 2 client credentials (RFC 6749 4.4) with a token that
-// is kept, or HTTP Basic for a host that can do no better. It follows no redirect, sends credentials and bodies to the
-// configured origin only, and says of each failure whether a person must act or the weather will pass.
+// is kept, by a secret or by a signed assertion (RFC 7523), or HTTP Basic for a host that can do no better. It follows no
+// redirect, sends credentials and bodies to the configured origin only, and says of each failure whether a person must act
+// or the weather will pass.
 //
 // golang.org/x/oauth2 does the exchange; the keeping is ours, because its own source never drops a token on 401, keeps one
-// without expires_in for ever, and asks a failing endpoint once for every caller. Left out so far: private_key_jwt, client
-// certificates, the fallback to Basic, policies.
+// without expires_in for ever, and asks a failing endpoint once for every caller.
 package auth
 
 import (
+	"context"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -20,12 +21,17 @@ import (
 
 // Config says how to be let in where.
 type Config struct {
-	// Method is "client_credentials" (also when empty) or "basic".
+	// Method is "client_credentials" (also when empty), "private_key_jwt" or "basic".
 	Method string
 	// ClientID names us to the server.
 	ClientID string
-	// Secret reveals the client secret; it is asked at every use, so that a renewed file counts without a restart.
+	// Secret reveals the client secret; it is asked at every use, so that a renewed file counts without a restart. With
+	// private_key_jwt there is none.
 	Secret func() (string, error)
+	// PrivateKeyFile is the PEM file of the key that signs with private_key_jwt, read at every use.
+	PrivateKeyFile string
+	// BasicFallback lets Basic take the place of client_credentials while the token endpoint says that it offers none.
+	BasicFallback bool
 	// Server is the server's base URL; only its origin ever gets credentials or data.
 	Server string
 	// TokenURL is the token endpoint; empty: <Server>/oauth2/token.
@@ -34,6 +40,9 @@ type Config struct {
 	Scope string
 	// CAFile is a PEM file of certificates trusted beside the system's.
 	CAFile string
+	// CertificateFile and CertificateKeyFile are the PEM files of the certificate we show when the server asks for one; they
+	// are read at every handshake.
+	CertificateFile, CertificateKeyFile string
 	// Proxy is the URL of an HTTP proxy, may hold user and password; empty: as the environment says.
 	Proxy string
 	// Timeout is for one request, to the end of its answer; 0: 30 s.
@@ -49,19 +58,27 @@ type State struct {
 	At    time.Time // of the attempt
 	Until time.Time // the token serves until then; zero: there is none
 	Err   *Error    // why the last attempt failed; nil: it did not
+	Basic bool      // Basic has taken the token's place, since the endpoint offers none
 }
 
-// Client returns a client that adds our credentials to each request for c.Server and refuses requests for any other origin.
-// A request that holds the header Authorization already, even with no value, is sent as it is. On 401 the token is dropped,
-// one new one is fetched and the request repeated once; what fails then comes back as it is, or as an *Error. The client
-// starts no goroutine of its own and may be shared.
-func Client(c Config) (*http.Client, error) {
+// Access is the way in to one server.
+type Access struct {
+	// Client adds our credentials to each request for Config.Server and refuses requests for any other origin. A request that
+	// holds the header Authorization already, even with no value, is sent as it is. On 401 the token is dropped, one new one
+	// is fetched and the request repeated once; what fails then comes back as it is, or as an *Error. It may be shared.
+	Client *http.Client
+
+	tokens *tokens // nil with method basic
+}
+
+// New builds the way in. It touches files but no network, and starts nothing.
+func New(c Config) (*Access, error) {
 	base, err := endpoint(c.Server)
 	if err != nil {
 		return nil, fmt.Errorf("server url: %w", err)
 	}
-	if c.ClientID == "" || c.Secret == nil {
-		return nil, errors.New("client id and client secret are needed")
+	if err := c.complete(); err != nil {
+		return nil, err
 	}
 	if c.Timeout == 0 {
 		c.Timeout = 30 * time.Second
@@ -72,20 +89,73 @@ func Client(c Config) (*http.Client, error) {
 		}
 	}
 	t := &transport{base: limited{c.Network, c.Timeout}, origin: origin(base)}
-	switch c.Method {
-	case "", "client_credentials":
-		if c.TokenURL == "" {
-			c.TokenURL = base.JoinPath("oauth2", "token").String()
-		} else if _, err := endpoint(c.TokenURL); err != nil {
-			return nil, fmt.Errorf("token url: %w", err)
-		}
-		t.access = newTokens(c)
-	case "basic":
+	a := &Access{Client: &http.Client{Transport: t, CheckRedirect: noRedirect}}
+	if c.Method == "basic" {
 		t.access = basic{c}
-	default:
-		return nil, fmt.Errorf("unknown method %q", c.Method)
+		return a, nil
 	}
-	return &http.Client{Transport: t, CheckRedirect: noRedirect}, nil
+	if c.TokenURL == "" {
+		c.TokenURL = base.JoinPath("oauth2", "token").String()
+	} else if _, err := endpoint(c.TokenURL); err != nil {
+		return nil, fmt.Errorf("token url: %w", err)
+	}
+	a.tokens = newTokens(c)
+	t.access = a.tokens
+	if c.BasicFallback {
+		t.access = fallback{a.tokens, basic{c}}
+	}
+	return a, nil
+}
+
+// Client is New for a caller who needs no renewal ahead of time: without Run a token serves to its end, and the request
+// after it waits for the next.
+func Client(c Config) (*http.Client, error) {
+	a, err := New(c)
+	if err != nil {
+		return nil, err
+	}
+	return a.Client, nil
+}
+
+// complete tells what the method lacks.
+func (c *Config) complete() error {
+	switch c.Method {
+	case "":
+		c.Method = "client_credentials"
+	case "client_credentials", "basic":
+	case "private_key_jwt":
+		if c.ClientID == "" || c.PrivateKeyFile == "" {
+			return errors.New("client id and private key file are needed")
+		}
+		if c.BasicFallback {
+			return errors.New("there is no fallback to Basic from private_key_jwt, which has no secret")
+		}
+		return nil
+	default:
+		return fmt.Errorf("unknown method %q", c.Method)
+	}
+	if c.ClientID == "" || c.Secret == nil {
+		return errors.New("client id and client secret are needed")
+	}
+	return nil
+}
+
+// Run renews the token in the background from 80 % of its life on, and looks every ten minutes whether OAuth is offered
+// while Basic stands in, until ctx is done; then it returns nil. It acts when a request shows that something waits, and
+// the request takes what serves meanwhile: while nothing waits, nothing is asked for.
+func (a *Access) Run(ctx context.Context) error {
+	if a.tokens == nil {
+		<-ctx.Done()
+		return nil
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-a.tokens.due:
+			a.tokens.renewal(ctx)
+		}
+	}
 }
 
 // basic gives the credentials themselves with every request.

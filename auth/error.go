@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -21,7 +22,9 @@ type Error struct {
 	// Refused tells that the server named our credentials as the reason.
 	Refused bool
 
-	cause error
+	none   bool // the token endpoint offers no OAuth
+	window bool // Wait is the end of the window in which the server counts requests
+	cause  error
 }
 
 // Error is the text.
@@ -45,23 +48,15 @@ func explain(err error) *Error {
 	}
 	e := &Error{cause: err}
 	var (
-		unverified *tls.CertificateVerificationError
-		unknown    x509.UnknownAuthorityError
-		alert      tls.AlertError
-		noTLS      tls.RecordHeaderError
-		name       *net.DNSError
-		timeout    net.Error
-		op         *net.OpError
+		name    *net.DNSError
+		timeout net.Error
+		op      *net.OpError
 	)
-	switch {
+	switch text := trust(err); {
 	case errors.Is(err, context.Canceled):
 		e.Text = "given up by ourselves"
-	case errors.As(err, &unknown):
-		e.Ours, e.Text = true, "the server's certificate is not signed by an authority known here: set server.ca_file"
-	case errors.As(err, &unverified):
-		e.Ours, e.Text = true, fmt.Sprintf("the server's certificate is not valid: %v", unverified.Err)
-	case errors.As(err, &alert), errors.As(err, &noTLS), strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
-		e.Ours, e.Text = true, "the server does not speak TLS as we do"
+	case text != "":
+		e.Ours, e.Text = true, text
 	case strings.Contains(err.Error(), "Proxy Authentication Required"):
 		e.Ours, e.Text = true, "the proxy wants a user and a password: set server.proxy"
 	case errors.As(err, &name):
@@ -78,4 +73,56 @@ func explain(err error) *Error {
 		e.Text = "the server was not reached"
 	}
 	return e
+}
+
+// trust says in plain words what is wrong between the server and us in TLS; empty: it is something else.
+func trust(err error) string {
+	var (
+		invalid x509.CertificateInvalidError
+		host    x509.HostnameError
+		unknown x509.UnknownAuthorityError
+		noTLS   tls.RecordHeaderError
+		says    = err.Error()
+	)
+	switch {
+	case errors.Is(err, errWeak):
+		return "the server's certificate is too weak: " + errWeak.Error()
+	case errors.As(err, &invalid):
+		switch invalid.Reason {
+		case x509.Expired:
+			if now := time.Now(); now.Before(invalid.Cert.NotBefore) {
+				return fmt.Sprintf("the server's certificate is good from %s only: is this machine's clock right?", invalid.Cert.NotBefore.Format(time.DateTime))
+			}
+			return fmt.Sprintf("the server's certificate expired on %s", invalid.Cert.NotAfter.Format(time.DateTime))
+		case x509.IncompatibleUsage:
+			return "the server's certificate is not made for servers"
+		case x509.CANotAuthorizedForThisName:
+			return "the authority of the server's certificate may not vouch for this name"
+		case x509.NotAuthorizedToSign:
+			return "the server's certificate is signed by one that may not sign"
+		}
+		return fmt.Sprintf("the server's certificate is not valid: %v", invalid)
+	case errors.As(err, &host):
+		return fmt.Sprintf("the server's certificate is for other names than %s", host.Host)
+	case errors.As(err, &unknown):
+		switch cert := unknown.Cert; {
+		case strings.Contains(says, "parent certificate cannot sign"):
+			return "the server's certificate is signed by one that may not sign"
+		case cert != nil && bytes.Equal(cert.RawIssuer, cert.RawSubject):
+			return "the server's certificate vouches for itself: set server.ca_file to it if you know it"
+		}
+		return "the server's certificate is not signed by an authority known here: set server.ca_file"
+	case strings.Contains(says, "tls: protocol version not supported"), strings.Contains(says, "unsupported protocol version"):
+		return "the server speaks no TLS of version 1.2 or later"
+	case strings.Contains(says, "tls: certificate required"):
+		return "the server wants a certificate from us: set auth.certificate_file"
+	case strings.Contains(says, "remote error: tls: unknown certificate authority"), strings.Contains(says, "remote error: tls: bad certificate"),
+		strings.Contains(says, "remote error: tls: expired certificate"), strings.Contains(says, "remote error: tls: revoked certificate"):
+		return "the server does not take our certificate: renew auth.certificate_file"
+	case errors.As(err, &noTLS), strings.Contains(says, "server gave HTTP response to HTTPS client"):
+		return "the server does not speak TLS at this address"
+	case strings.Contains(says, "remote error: tls:"), strings.Contains(says, "local error: tls:"), strings.HasPrefix(says, "tls: "):
+		return "the server does not speak TLS as we do"
+	}
+	return ""
 }

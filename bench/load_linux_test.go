@@ -34,7 +34,7 @@ func median(of []float64) float64 {
 }
 
 const (
-	slice = 50 * time.Millisecond // of one measurement: short, so that a neighbour falls on both of a pair
+	slice = 80 * time.Millisecond // of one measurement: short, so that a neighbour falls on both of a pair
 	pairs = 61                    // measurements, each of two slices in turns
 )
 

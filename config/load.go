@@ -253,7 +253,7 @@ func (cfg *Config) keyAt(line int) string {
 	return found[len(found)-1]
 }
 
-// Scalars lists the keys that environment and flags can set, each with its place in cfg.
+// scalars lists the keys that environment and flags can set, each with its place in cfg.
 func (cfg *Config) scalars() map[string]reflect.Value {
 	all := map[string]reflect.Value{}
 	var walk func(path string, v reflect.Value)

@@ -9,12 +9,9 @@ package driver
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"runtime"
-	"runtime/debug"
 	"time"
 
 	"labagent/lab"
@@ -95,20 +92,8 @@ func (a *Analyzer) Run(ctx context.Context) error {
 	return nil
 }
 
-// serve runs one line. A fault of ours that panics ends this line alone: the trouble of one analyzer, or of one of its
-// messages, never stops another.
-func (a *Analyzer) serve(ctx context.Context, log *slog.Logger, name string, conn Conn) (err error) {
-	defer func() {
-		if fault := recover(); fault != nil {
-			text := fmt.Sprintf("%T", fault) // the value may hold what came over the wire
-			if known, ok := fault.(runtime.Error); ok {
-				text = known.Error()
-			}
-			log.Error("line ended by a fault of labagent", "line", name, "fault", text, "stack", string(debug.Stack()))
-			conn.Close()
-			err = errors.New("fault of labagent")
-		}
-	}()
+// serve runs one line.
+func (a *Analyzer) serve(ctx context.Context, log *slog.Logger, name string, conn Conn) error {
 	l := &line{
 		name: name, wireName: a.Name + " " + name, conn: conn, talk: a.NewTalk(), store: a.NewStore(name),
 		watch: a.Watch, wire: a.Wire, log: log.With("line", name), patience: a.Patience,

@@ -1,14 +1,13 @@
 package driver
 
 import (
-	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
-	"slices"
-	"strings"
-	"sync"
+	"runtime"
+	"runtime/debug"
 	"time"
 
 	"labagent/lab"
@@ -18,20 +17,23 @@ const (
 	readSize  = 16 << 10               // bytes of one read; two such buffers a line
 	waitLimit = 1 << 20                // bytes that may wait for a verdict before the line stops reading
 	writeWait = 10 * time.Second       // for one write, at least half of it; an analyzer that takes no byte for so long is gone
-	grace     = 2 * time.Second        // after ctx has ended: to finish the answer that is due
+	brisk     = time.Millisecond       // a disk that answers within this needs no second goroutine
 	unheeded  = 250 * time.Millisecond // for a Store to return after its ctx has ended
+	grace     = 2 * time.Second        // after ctx has ended: to finish the answer that is due
 	closeWait = 5 * time.Second        // for Store.Close
 	maxQuirks = 32                     // different words kept with one piece
+	tornWait  = 5 * time.Second        // between attempts to store that a message broke off
+	headSize  = 64 << 10               // bytes of an open message kept to tell what a refused piece of it belongs to
 )
 
-var (
-	errStuck = errors.New("the disk has not yet answered for what came before")
-	errLate  = errors.New("the disk did not answer in time")
-)
-
-// line is one connection and its loop. A goroutine reads, another appends to the disk, and the loop alone touches the Talk:
-// a loop that waited for the disk itself could run no timer, and after a stalled disk would send an ACK that the analyzer
-// takes for the answer to something newer.
+// line is one connection and its loop. A goroutine reads, Append runs beside the loop, and the loop alone touches the Talk:
+// a loop that waited for the disk could run no timer, and after a stalled disk would send an ACK that the analyzer takes for
+// the answer to something newer.
+//
+// Bytes, outcomes, time and the end of ctx come to the loop through one channel, and a quick disk is asked by the loop's own
+// goroutine: switching goroutines costs as much as reading a message. When the disk is not quick, another goroutine takes
+// the loop over and the one that asked ends by handing in the outcome. At any time one goroutine has the loop, so that
+// there is nothing to lock.
 type line struct {
 	name     string
 	wireName string
@@ -43,115 +45,196 @@ type line struct {
 	log      *slog.Logger
 	patience time.Duration
 
-	now    time.Time
-	chunks chan chunk
-	free   chan []byte
+	events   chan event
+	finished chan struct{} // closed when the loop has ended
+	free     chan []byte   // buffers for the reader
+	parked   [][]byte      // kept from it, so that it stops reading
+	now      time.Time     // of the event
 
-	jobs    chan job
-	done    chan error         // outcome of a job
-	ctx     context.Context    // of the jobs; cancelled when patience ends
+	over      bool  // what comes is no longer looked at
+	broken    bool  // nothing is written any more
+	readEnded bool  // the reader is gone
+	cause     error // why the line ended, nil: ctx
+	runOuts   int
+
+	timer    *time.Timer
+	armed    time.Time // when timer fires; never later than it must
+	takeOver *time.Timer
+	writeBy  time.Time // the deadline set on conn
+
+	base    context.Context    // of what may outlive the ctx of the line
+	ctx     context.Context    // of Append; cancelled when patience ends
 	cancel  context.CancelFunc //
-	pieces  []lab.Piece        // of the current job
+	pieces  []lab.Piece        // taken, for one verdict
 	asked   bool               // an Open is among what waits for the verdict
 	busy    bool               // a verdict is outstanding
 	late    bool               // its patience has ended
-	stray   bool               // a job was given up whose Append has not returned
+	denied  bool               // the disk said no the last time it was asked
+	stray   bool               // a verdict was given without Append, which has not returned
 	giveUp  time.Time          // when patience ends
 	waiting int                // bytes that came and wait for a verdict, at least
-
-	over    bool  // nothing is read any more
-	broken  bool  // nothing is written any more
-	cause   error // why the line ended, nil: ctx
-	runOuts int
-
-	writeBy time.Time // the deadline set on conn
-	timer   *time.Timer
-	armed   time.Time // when timer fires; never later than it must
 
 	quirks  []string       // remarked since the last piece
 	seen    map[string]int // remarks of this line
 	refused []byte         // the last text told to Watch.Refused
+	head    []byte         // what was stored of the open message, its beginning
+	torn    bool           // the open message broke off, and that is not stored: nothing else may be before it is
+	mend    time.Time      // when that is tried again
+	added   bool           // the current job begins with it
 	failing outage
 }
 
-type chunk struct {
-	p   []byte
-	err error
+// event is what the loop waits for.
+type event struct {
+	kind kind
+	p    []byte // arrived
+	err  error  // arrived: the end of the line; stored: the outcome
 }
 
-type job struct {
-	ctx    context.Context
-	pieces []lab.Piece
-}
+type kind uint8
+
+const (
+	arrived kind = iota // bytes, or the end of the line
+	stored              // Append has returned
+	tick                // the timer
+	ended               // ctx
+)
 
 // run serves the line until the other side, an error, or ctx ends it.
 func (l *line) run(ctx context.Context) error {
 	l.now = time.Now()
-	l.chunks, l.free = make(chan chunk), make(chan []byte, 2)
+	l.events, l.finished = make(chan event, 4), make(chan struct{})
+	l.free = make(chan []byte, 2)
 	l.free <- make([]byte, readSize)
 	l.free <- make([]byte, readSize)
-	l.jobs, l.done = make(chan job, 1), make(chan error, 1)
-	l.timer, l.armed = time.NewTimer(0), l.now
+	l.timer = stopped(func() { l.tell(event{kind: tick}) })
+	l.takeOver = stopped(l.loop)
 	l.seen = map[string]int{}
 	l.failing = outage{log: l.log, down: "not stored, the analyzer is told no", up: "storing again"}
-	// What a line has begun to store may outlive ctx by the grace below.
-	base := context.WithoutCancel(ctx)
-	l.ctx, l.cancel = context.WithCancel(base)
+	l.base = context.WithoutCancel(ctx)
+	l.ctx, l.cancel = context.WithCancel(l.base)
 
 	l.watch.LineUp(l.name)
 	l.note("up")
-	var helpers sync.WaitGroup
-	helpers.Go(l.read)
-	helpers.Go(l.keep)
-	defer l.end(base, &helpers)
-	// The loop may itself be held by a write when ctx ends.
-	defer context.AfterFunc(ctx, func() { time.AfterFunc(grace, func() { l.conn.Close() }) })()
+	go l.read()
+	stop := context.AfterFunc(ctx, func() {
+		// The loop may itself be held by a write.
+		time.AfterFunc(grace, func() { l.conn.Close() })
+		l.tell(event{kind: ended})
+	})
+	defer stop()
+	l.loop()
+	<-l.finished
+	l.end()
+	return l.cause
+}
 
-	ended := ctx.Done()
+// stopped is a timer that runs f, not yet set.
+func stopped(f func()) *time.Timer {
+	t := time.AfterFunc(time.Hour, f)
+	t.Stop()
+	return t
+}
+
+// tell gives the loop an event, unless it has ended.
+func (l *line) tell(e event) {
+	select {
+	case l.events <- e:
+	case <-l.finished:
+	}
+}
+
+// read carries bytes from the wire to the loop until the wire ends. It owns one buffer while the loop looks at the other.
+func (l *line) read() {
+	for err := error(nil); err == nil; {
+		buf, n := <-l.free, 0
+		for n == 0 && err == nil {
+			n, err = l.conn.Read(buf[:readSize])
+		}
+		l.events <- event{arrived, buf[:n], err}
+	}
+}
+
+// loop serves events until the line ends, or until another goroutine has taken the loop over.
+func (l *line) loop() {
+	inStore := false
+	defer func() {
+		if inStore {
+			return // a fault of the disk's side is not ours to hide, and the loop may be another's
+		}
+		if fault := recover(); fault != nil {
+			l.fail(fault)
+			close(l.finished)
+		}
+	}()
 	for {
-		l.turn()
+		if l.turn() {
+			l.takeOver.Reset(brisk)
+			inStore = true
+			err := l.store.Append(l.ctx, l.pieces)
+			inStore = false
+			if !l.takeOver.Stop() {
+				inStore = true
+				l.events <- event{kind: stored, err: err}
+				return
+			}
+			l.outcome(err)
+			continue
+		}
 		if l.over && !l.busy {
 			if l.runOut() {
 				continue
 			}
-			return l.cause
+			close(l.finished)
+			return
 		}
-		chunks := l.chunks
-		if l.over || l.waiting > waitLimit-readSize {
-			chunks = nil
-		}
+		l.unpark()
 		l.arm()
-		select {
-		case c := <-chunks:
-			l.now = time.Now()
-			l.feed(c)
-		case err := <-l.done:
-			l.now = time.Now()
-			l.outcome(base, err)
-		case <-l.timer.C:
-			l.now, l.armed = time.Now(), time.Time{}
+		e := <-l.events
+		l.now = time.Now()
+		switch e.kind {
+		case arrived:
+			l.feed(e)
+		case stored:
+			l.outcome(e.err)
+		case tick:
+			l.armed = time.Time{}
 			l.due()
-		case <-ended:
-			l.now, ended = time.Now(), nil
+		case ended:
 			l.over = true
-			if limit := l.now.Add(grace); l.busy && limit.Before(l.giveUp) {
+			if limit := l.now.Add(grace); limit.Before(l.giveUp) {
 				l.giveUp = limit
 			}
 		}
 	}
 }
 
+// fail ends the line after a fault of ours: the trouble of one analyzer, or of one of its messages, never stops another.
+func (l *line) fail(fault any) {
+	text := fmt.Sprintf("%T", fault) // the value may hold what came over the wire
+	if known, ok := fault.(runtime.Error); ok {
+		text = known.Error()
+	}
+	l.log.Error("line ended by a fault of labagent", "fault", text, "stack", string(debug.Stack()))
+	l.cause = errors.New("fault of labagent")
+}
+
 // end closes what the line holds and waits for its goroutines.
-func (l *line) end(base context.Context, helpers *sync.WaitGroup) {
+func (l *line) end() {
 	l.conn.Close()
-	close(l.jobs)
 	l.cancel()
 	l.timer.Stop()
-	for c := range l.chunks { // what came too late
-		l.free <- c.p
+	l.waiting = 0
+	l.unpark()
+	for l.over = true; !l.readEnded || l.busy || l.stray; {
+		switch e := <-l.events; e.kind {
+		case arrived:
+			l.feed(e)
+		case stored:
+			l.busy, l.stray = false, false
+		}
 	}
-	helpers.Wait()
-	ctx, cancel := context.WithTimeout(base, closeWait)
+	ctx, cancel := context.WithTimeout(l.base, closeWait)
 	defer cancel()
 	if err := l.store.Close(ctx); err != nil {
 		l.log.Warn("an open message could not be marked incomplete; that is done at the next start", "err", err)
@@ -163,150 +246,65 @@ func (l *line) end(base context.Context, helpers *sync.WaitGroup) {
 	l.watch.LineDown(l.name, l.cause)
 }
 
-// read carries bytes from the wire to the loop until the wire ends. It owns one buffer while the loop looks at the other.
-func (l *line) read() {
-	defer close(l.chunks)
-	for err := error(nil); err == nil; {
-		buf, n := <-l.free, 0
-		for n == 0 && err == nil {
-			n, err = l.conn.Read(buf[:readSize])
-		}
-		l.chunks <- chunk{buf[:n], err}
-	}
-}
-
-// keep carries pieces from the loop to the disk.
-func (l *line) keep() {
-	for j := range l.jobs {
-		l.done <- l.store.Append(j.ctx, j.pieces)
-	}
-}
-
-// turn goes on until the Talk has nothing to write and nothing to hand up, or waits for a verdict.
-func (l *line) turn() {
-	for {
-		l.write()
-		if l.busy {
-			return
-		}
-		l.take()
-		l.write()
-		switch {
-		case len(l.pieces) > 0 && l.stray:
-			l.verdict(errStuck)
-		case len(l.pieces) > 0:
-			l.jobs <- job{l.ctx, l.pieces}
-			l.busy, l.late = true, false
-			l.giveUp = l.now.Add(l.patience)
-			if l.over {
-				l.giveUp = l.now.Add(min(grace, l.patience))
-			}
-			return
-		case l.asked:
-			l.verdict(nil)
-		default:
-			l.waiting = 0
-			return
-		}
-	}
-}
-
-// take collects what the Talk hands up for one verdict.
-func (l *line) take() {
-	l.pieces, l.asked = l.pieces[:0], false
-	size := 0
-	for {
-		text, mark, ok := l.talk.Take()
-		l.remark()
-		if !ok {
-			break
-		}
-		switch lab.Mark(mark) {
-		case lab.Open:
-			l.asked = true
-		case lab.Refused:
-			l.tellRefused(text, l.reason())
-		default:
-			size += len(text)
-			l.pieces = append(l.pieces, lab.Piece{Text: text, Mark: lab.Mark(mark), Received: l.now, Quirks: l.quirks})
-			l.quirks = nil
-		}
-	}
-	// Exact would need the framing around each piece. This is never too little, and it is put right whenever nothing waits.
-	l.waiting = max(l.waiting, size)
-}
-
-// verdict answers for what was taken last; stored is nil when its bytes are synced.
-func (l *line) verdict(stored error) {
-	for _, p := range l.pieces {
-		l.waiting = max(0, l.waiting-len(p.Text))
-		if p.Mark != lab.Whole && p.Mark != lab.Broken {
-			continue
-		}
-		if stored == nil {
-			l.watch.Message(p.Mark)
-		} else if len(p.Text) > 0 {
-			l.tellRefused(p.Text, "not stored")
-		}
-	}
-	why := stored
-	if why == nil && l.asked {
-		why = l.ready()
-	}
-	if why != nil {
-		l.failing.begin(why)
-		l.note("! no")
-	} else {
-		l.failing.end()
-		l.note("! ok")
-	}
-	l.talk.Verdict(l.now, why == nil)
-}
-
-func (l *line) ready() error {
-	if l.stray {
-		return errStuck
-	}
-	return l.store.Ready()
-}
-
 // feed hands bytes to the Talk, or notes the end of the line.
-func (l *line) feed(c chunk) {
-	if len(c.p) > 0 {
-		l.watch.Received(len(c.p))
+func (l *line) feed(e event) {
+	if e.err != nil {
+		l.readEnded = true
+	}
+	if !l.over && len(e.p) > 0 {
+		l.watch.Received(len(e.p))
 		if l.wire != nil {
-			l.wire.Record(l.wireName, '<', l.now, c.p)
+			l.wire.Record(l.wireName, '<', l.now, e.p)
 		}
 		if l.busy {
-			l.waiting += len(c.p)
+			l.waiting += len(e.p)
 		}
-		l.talk.Feed(l.now, c.p)
+		l.talk.Feed(l.now, e.p)
 		l.remark()
 	}
-	if c.err != nil {
+	if e.err != nil {
+		l.blame(e.err)
 		l.over = true
-		l.blame(c.err)
 	}
-	l.free <- c.p
+	l.parked = append(l.parked, e.p)
+	if l.over {
+		l.unpark()
+	}
+}
+
+// unpark gives the reader its buffers, unless too much waits for a verdict already.
+func (l *line) unpark() {
+	if l.waiting > waitLimit-2*readSize {
+		return
+	}
+	for _, p := range l.parked {
+		l.free <- p
+	}
+	l.parked = l.parked[:0]
 }
 
 // outcome looks at what Append returned.
-func (l *line) outcome(base context.Context, err error) {
-	if l.late {
+func (l *line) outcome(err error) {
+	late := l.late
+	if late {
+		l.late = false
 		l.cancel()
-		l.ctx, l.cancel = context.WithCancel(base)
-		defer func() { l.pieces = nil }() // a Store whose ctx ended may still hold the slice
+		l.ctx, l.cancel = context.WithCancel(l.base)
 	}
-	if l.stray {
+	switch {
+	case l.stray:
 		// The verdict was given without it; the Store takes back what came of it.
-		l.stray, l.late = false, false
-		return
+		l.stray = false
+	case late && err != nil:
+		l.busy = false
+		l.verdict(errLate)
+	default:
+		l.busy = false
+		l.verdict(err)
 	}
-	if l.late && err != nil {
-		err = errLate
+	if late {
+		l.pieces = nil // a Store whose ctx ended may still hold the slice
 	}
-	l.busy = false
-	l.verdict(err)
 }
 
 // due does what time asks for: the Talk's own timers, and the end of our patience with the disk. A Store that does not
@@ -352,6 +350,9 @@ func (l *line) arm() {
 	if l.busy && (at.IsZero() || l.giveUp.Before(at)) {
 		at = l.giveUp
 	}
+	if l.torn && !l.busy && (at.IsZero() || l.mend.Before(at)) {
+		at = l.mend
+	}
 	if at.IsZero() || !l.armed.IsZero() && !at.Before(l.armed) {
 		return
 	}
@@ -359,77 +360,13 @@ func (l *line) arm() {
 	l.timer.Reset(time.Until(at))
 }
 
-// write sends what the Talk wants to send.
-func (l *line) write() {
-	p := l.talk.Output()
-	if len(p) == 0 || l.broken {
-		return
-	}
-	if l.writeBy.Sub(l.now) < writeWait/2 { // setting it costs as much as a small write
-		l.writeBy = l.now.Add(writeWait)
-		l.conn.SetWriteDeadline(l.writeBy)
-	}
-	n, err := l.conn.Write(p)
-	if n > 0 {
-		l.watch.Sent(n)
-		if l.wire != nil {
-			l.wire.Record(l.wireName, '>', time.Now(), p[:n])
-		}
-	}
-	if err != nil {
-		l.broken, l.over = true, true
-		l.blame(err)
-		l.conn.Close()
-	}
-}
-
-// blame keeps why the line ended: the first reason is the true one.
+// blame keeps why the line ended: the first reason is the true one, and none is needed after ctx.
 func (l *line) blame(err error) {
-	if l.cause != nil {
+	if l.over {
 		return
 	}
 	if errors.Is(err, io.EOF) {
 		err = errors.New("closed by the analyzer")
 	}
 	l.cause = err
-}
-
-// remark counts the oddities met since the last call and keeps them for the next piece.
-func (l *line) remark() {
-	for _, word := range l.talk.Remarks() {
-		l.count(word)
-		if len(l.quirks) < maxQuirks && !slices.Contains(l.quirks, word) {
-			l.quirks = append(l.quirks, word)
-		}
-	}
-}
-
-func (l *line) count(word string) {
-	l.watch.Remark(word)
-	l.note("* " + word)
-	if l.seen[word]++; l.seen[word] == 1 {
-		l.log.Info("oddity, logged once a line", "word", word)
-	}
-}
-
-func (l *line) reason() string {
-	if len(l.quirks) == 0 {
-		return "refused"
-	}
-	return strings.Join(l.quirks, " ")
-}
-
-// tellRefused tells of a piece that was turned away, once for all its repetitions in a row.
-func (l *line) tellRefused(text []byte, reason string) {
-	if l.refused != nil && bytes.Equal(text, l.refused) {
-		return
-	}
-	l.refused = text
-	l.watch.Refused(text, reason)
-}
-
-func (l *line) note(word string) {
-	if l.wire != nil {
-		l.wire.Note(l.wireName, l.now, word)
-	}
 }

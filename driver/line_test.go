@@ -135,6 +135,13 @@ func TestDiskFull(t *testing.T) {
 		r.want("ok\n", 0)
 		r.send("one\n")
 		r.want("ok\n", 0)
+		// It came, and was taken off the list; refused once more it must stand there again.
+		r.store.set(func(s *fakeStore) { s.fail = full })
+		r.send("one\n")
+		r.want("no\n", 0)
+		if len(r.watch.refused) != 2 {
+			t.Errorf("refusals told: %v, want the later one too", r.watch.refused)
+		}
 	})
 }
 
@@ -146,7 +153,7 @@ func TestStopsReading(t *testing.T) {
 		block := append(bytes.Repeat([]byte{'a'}, 1023), '\n')
 		sent, blocked := 0, false
 		for range 2048 {
-			r.peer.SetWriteDeadline(time.Now().Add(time.Millisecond))
+			r.peer.SetWriteDeadline(time.Now().Add(10 * brisk))
 			n, err := r.peer.Write(block)
 			if sent += n; err != nil {
 				blocked = true
@@ -202,7 +209,7 @@ func TestEndOfContext(t *testing.T) {
 		synctest.Wait()
 		r.stop()
 		<-r.ended
-		if took := time.Since(r.start); took > grace {
+		if took := time.Since(r.start); took > grace+brisk {
 			t.Errorf("took %v to end with a stalled disk, want %v at most", took, grace)
 		}
 	})
@@ -211,7 +218,7 @@ func TestEndOfContext(t *testing.T) {
 		synctest.Wait()
 		r.stop()
 		<-r.ended
-		if took := time.Since(r.start); took > grace {
+		if took := time.Since(r.start); took > grace+brisk {
 			t.Errorf("took %v to end with a stuck write, want %v at most", took, grace)
 		}
 	})
@@ -320,4 +327,40 @@ func (p twoPipes) Lines(ctx context.Context, _ *slog.Logger, serve Serve) error 
 	serve(ctx, "second", p.conns[1])
 	<-first
 	return nil
+}
+
+// TestTornWhileTheDiskFails: that a message broke off is stored before anything else, by itself as soon as the disk can, and
+// never does the next message grow onto it. What is told of its refused rest begins with what was stored.
+func TestTornWhileTheDiskFails(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		next   time.Duration // when the next message comes
+		stored string
+	}{
+		{"nothing comes", time.Minute, "=+a ! .two"},
+		{"the next message comes first", 34 * time.Second, "=+a ! .two"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			bubble(t, func(r *rig) {
+				r.send("+a\n")
+				r.want("ok\n", 0)
+				r.store.set(func(s *fakeStore) { s.fail = errors.New("full") })
+				r.send("rest")
+				r.silent(33 * time.Second) // it breaks off after 30
+				r.store.set(func(s *fakeStore) { s.fail = nil })
+				r.silent(c.next - 33*time.Second)
+				if stored := r.store.texts(); c.next == time.Minute && len(stored) != 2 {
+					t.Errorf("before anything comes %q is stored", stored)
+				}
+				r.send("two\n")
+				r.want("ok\n", c.next)
+				if got := strings.Join(r.store.texts(), " "); got != c.stored {
+					t.Errorf("stored %q, want %q", got, c.stored)
+				}
+				if got := strings.Join(r.watch.refused, ","); got != "+arest: not stored" || r.watch.marks != "!." {
+					t.Errorf("told of refusals %q and messages %q", got, r.watch.marks)
+				}
+			})
+		})
+	}
 }

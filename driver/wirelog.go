@@ -25,7 +25,7 @@ type WireFile struct {
 	keep time.Duration
 	log  *slog.Logger
 
-	events  chan event
+	events  chan entry
 	held    atomic.Int64 // bytes in events
 	dropped atomic.Int64 // events
 
@@ -34,7 +34,7 @@ type WireFile struct {
 	failing outage
 }
 
-type event struct {
+type entry struct {
 	line string
 	at   time.Time
 	dir  byte // 0: p is a note
@@ -53,7 +53,7 @@ func NewWireFile(path string, keep time.Duration, log *slog.Logger) *WireFile {
 		keep = wireKeep
 	}
 	return &WireFile{
-		path: path, keep: keep, log: log, events: make(chan event, wireEvents),
+		path: path, keep: keep, log: log, events: make(chan entry, wireEvents),
 		failing: outage{log: log, down: "wire log cannot be written", up: "wire log is written again"},
 	}
 }
@@ -65,16 +65,16 @@ func (w *WireFile) Record(line string, dir byte, at time.Time, p []byte) {
 		w.dropped.Add(1)
 		return
 	}
-	w.add(event{line, at, dir, bytes.Clone(p)})
+	w.add(entry{line, at, dir, bytes.Clone(p)})
 }
 
 // Note notes a verdict or another event of a line.
 func (w *WireFile) Note(line string, at time.Time, word string) {
 	w.held.Add(int64(len(word)))
-	w.add(event{line, at, 0, []byte(word)})
+	w.add(entry{line, at, 0, []byte(word)})
 }
 
-func (w *WireFile) add(e event) {
+func (w *WireFile) add(e entry) {
 	select {
 	case w.events <- e:
 	default:
@@ -120,7 +120,7 @@ func (w *WireFile) Run(ctx context.Context) error {
 }
 
 // collect writes an event, and those that are there behind it, to text.
-func (w *WireFile) collect(e event, text []byte) []byte {
+func (w *WireFile) collect(e entry, text []byte) []byte {
 	for {
 		text = e.append(text)
 		w.held.Add(-int64(len(e.p)))
@@ -137,7 +137,7 @@ func (w *WireFile) collect(e event, text []byte) []byte {
 
 func stamp(at time.Time) string { return at.Format("2006-01-02T15:04:05.000000Z07:00") }
 
-func (e event) append(text []byte) []byte {
+func (e entry) append(text []byte) []byte {
 	text = append(text, stamp(e.at)...)
 	text = append(text, ' ')
 	text = append(text, e.line...)

@@ -83,7 +83,7 @@ func (w *raw) append(l *Line, pieces []lab.Piece) error {
 }
 
 // slice lets so many producers append for a while and tells how many appends a second were answered.
-func slice(t *testing.T, producers int, put func(producer int) error) float64 {
+func slice(t testing.TB, producers int, put func(producer int) error) float64 {
 	t.Helper()
 	const long = 150 * time.Millisecond
 	var count atomic.Int64
@@ -104,49 +104,51 @@ func slice(t *testing.T, producers int, put func(producer int) error) float64 {
 	return float64(count.Load()) / time.Since(begun).Seconds()
 }
 
-func TestBenchAppend(t *testing.T) {
-	if os.Getenv("LABAGENT_BENCH") == "" {
-		t.Skip("speed is measured by make bench only")
+// BenchmarkAppend compares the queue with the limit of the disk and with an update of bbolt for each message.
+func BenchmarkAppend(b *testing.B) {
+	for _, producers := range []int{1, 4, 16, 64} {
+		b.Run(fmt.Sprint(producers), func(b *testing.B) { benchmarkAppend(b, producers) })
 	}
-	dir := t.TempDir()
-	q := start(t, filepath.Join(dir, "queue"), Options{})
+}
+
+func benchmarkAppend(b *testing.B, producers int) {
+	dir := b.TempDir()
+	q := start(b, filepath.Join(dir, "queue"), Options{})
 	file, err := os.Create(filepath.Join(dir, "raw"))
-	must(t, err)
+	must(b, err)
 	defer file.Close()
 	w := &raw{file: file, wake: make(chan struct{}, 1)}
-	go w.run(t.Context())
+	go w.run(b.Context())
 	naive, err := bbolt.Open(filepath.Join(dir, "naive"), 0o600, nil)
-	must(t, err)
+	must(b, err)
 	defer naive.Close()
-	must(t, naive.Update(func(tx *bbolt.Tx) error { _, err := tx.CreateBucket(bucketRecords); return err }))
+	must(b, naive.Update(func(tx *bbolt.Tx) error { _, err := tx.CreateBucket(bucketRecords); return err }))
 
 	text := bytes.Repeat([]byte("2 KB of a message|"), 120)[:2048]
 	message := []lab.Piece{{Text: text, Mark: lab.Whole, Received: time.Now()}}
-	for _, producers := range []int{16} {
-		var lines []*Line
-		for n := range producers {
-			lines = append(lines, q.Line(fmt.Sprint("xn", n%4), "hl7"))
-		}
-		var toRaw, toUpdate, rates []float64
-		for range 12 {
-			a := slice(t, producers, func(n int) error { return w.append(lines[n], message) })
-			b := slice(t, producers, func(n int) error { return lines[n].Append(t.Context(), message) })
-			c := slice(t, producers, func(n int) error {
-				return naive.Update(func(tx *bbolt.Tx) error {
-					b := tx.Bucket(bucketRecords)
-					n, err := b.NextSequence()
-					if err != nil {
-						return err
-					}
-					return b.Put(key(n), text)
-				})
-			})
-			toRaw, toUpdate, rates = append(toRaw, b/a), append(toUpdate, b/c), append(rates, b)
-		}
-		fmt.Printf("BENCH queue/append_vs_raw/%d %.2f ratio\n", producers, median(toRaw))
-		fmt.Printf("BENCH queue/append_vs_update/%d %.2f ratio\n", producers, median(toUpdate))
-		t.Logf("%d producers: %.0f messages a second", producers, median(rates))
+	var lines []*Line
+	for n := range producers {
+		lines = append(lines, q.Line(fmt.Sprint("xn", n%4), "hl7"))
 	}
+	var toRaw, toUpdate, rates []float64
+	for b.Loop() {
+		limit := slice(b, producers, func(n int) error { return w.append(lines[n], message) })
+		ours := slice(b, producers, func(n int) error { return lines[n].Append(b.Context(), message) })
+		update := slice(b, producers, func(n int) error {
+			return naive.Update(func(tx *bbolt.Tx) error {
+				b := tx.Bucket(bucketRecords)
+				n, err := b.NextSequence()
+				if err != nil {
+					return err
+				}
+				return b.Put(key(n), text)
+			})
+		})
+		toRaw, toUpdate, rates = append(toRaw, ours/limit), append(toUpdate, ours/update), append(rates, ours)
+	}
+	b.ReportMetric(median(toRaw), "vs_raw")
+	b.ReportMetric(median(toUpdate), "vs_update")
+	b.ReportMetric(median(rates), "msg/s")
 }
 
 func median(of []float64) float64 {

@@ -34,6 +34,9 @@ func (q *Queue) Line(analyzer, protocol string) *Line {
 const (
 	// troubleMemory is how long a failed commit speaks against the next message; after that only a new try tells.
 	troubleMemory = 5 * time.Second
+	// wellAfter is how long nothing may have failed before a disk that stored nothing since counts as well again. Analyzers
+	// that are told no come back in less, so that one trouble is not taken for many.
+	wellAfter = 2 * time.Minute
 	// stall is how long a commit may take before the disk counts as not answering: the patience of a line (house 3).
 	stall = 10 * time.Second
 )
@@ -41,10 +44,13 @@ const (
 var errStalled = errors.New("the disk has not answered for 10 s")
 
 // Ready tells whether a message could be stored now, as far as that is known without trying: nil, ErrFull, or why not.
-func (l *Line) Ready() error { return l.q.Ready() }
+func (l *Line) Ready() error { return l.q.trial(troubleMemory) }
 
-// Ready is that of every line.
-func (q *Queue) Ready() error {
+// Well is Ready for people: what failed speaks against the disk until something is stored again, or for two minutes.
+func (q *Queue) Well() error { return q.trial(wellAfter) }
+
+// trial tells why nothing could be stored now, if a failure counts for so long.
+func (q *Queue) trial(memory time.Duration) error {
 	select {
 	case <-q.quit:
 		return ErrClosed
@@ -60,7 +66,7 @@ func (q *Queue) Ready() error {
 		return ErrFull
 	case !q.since.IsZero() && now.Sub(q.since) >= stall:
 		return errStalled
-	case q.trouble != nil && now.Sub(q.troubleAt) < troubleMemory:
+	case q.trouble != nil && now.Sub(q.troubleAt) < memory:
 		return q.trouble
 	}
 	return nil

@@ -59,7 +59,7 @@ func (q *Queue) load(tx *bbolt.Tx) error {
 		last := sequenceOf(v)
 		r, err := parseRecord(last, records.Get(v))
 		if err != nil {
-			q.log.Error("a message that was being received is damaged", "id", last)
+			q.log.Error("a message that was being received is damaged", "item", last)
 		}
 		l := q.Line(r.analyzer, r.protocol)
 		l.open = message{first: sequenceOf(k), last: last, pieces: r.number + 1, size: uint32(r.size())}
@@ -71,7 +71,7 @@ func (q *Queue) load(tx *bbolt.Tx) error {
 
 // damaged is the note of an item of which nothing can be read: shown, never swallowed. The next commit writes it down.
 func (q *Queue) damaged(id uint64) note {
-	q.log.Error("an item in the queue is damaged", "id", id)
+	q.log.Error("an item in the queue is damaged", "item", id)
 	q.repairs.restate(id)
 	return note{State: Parked, Reason: ReasonDamaged, Changed: nanos(q.now())}
 }

@@ -24,7 +24,7 @@ func (q *Queue) Next(analyzer string, after uint64) (*Item, error) {
 		case err == nil && item.State == Waiting:
 			return item, nil
 		case errors.Is(err, errDamaged):
-			q.log.Error("an item in the queue is damaged", "analyzer", analyzer, "id", id)
+			q.log.Error("an item in the queue is damaged", "analyzer", analyzer, "item", id)
 			if err := q.Park(id, ReasonDamaged); err != nil {
 				return nil, err
 			}

@@ -54,6 +54,9 @@ func (r *run) finish(j *job) error {
 // send makes one request of the batch, which begins p.todo, and keeps what came of each entry. It returns the outcome that
 // stops the job, if one does.
 func (r *run) send(ctx context.Context, j *job, p *part, batch []entry) *fhir.Outcome {
+	for i := range p.todo {
+		p.todo[i].unclear = false // what an earlier and longer request said of it is of no weight
+	}
 	resources := make([]fhir.Resource, len(batch))
 	for i, e := range batch {
 		resources[i] = e.Resource

@@ -729,8 +729,11 @@ func (p *pipes) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)
 
 // A batch refused as one is cut in halves until the guilty one stands alone.
 func TestHalving(t *testing.T) {
-	for _, class := range []fhir.Class{fhir.ItemFault, fhir.Unclear} {
-		t.Run(class.String(), func(t *testing.T) {
+	for _, test := range []struct {
+		class fhir.Class
+		at    int // where the poison is
+	}{{fhir.ItemFault, 20}, {fhir.ItemFault, 0}, {fhir.Unclear, 20}, {fhir.Unclear, 0}} {
+		t.Run(fmt.Sprint(test), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newStand(t, sandbox.Options{})
 				requests, observations := 0, 0
@@ -738,26 +741,50 @@ func TestHalving(t *testing.T) {
 					requests++
 					poison := slices.ContainsFunc(resources, func(r fhir.Resource) bool { return bytes.Contains(r.Body, []byte("POISON")) })
 					if poison {
-						return fhir.Reply{}, fhir.Outcome{Class: class, Status: 400, Code: "invalid", Detail: "boom"}
+						return fhir.Reply{}, fhir.Outcome{Class: test.class, Status: 400, Code: "invalid", Detail: "boom"}
 					}
 					if resources[0].Type == "Observation" {
 						observations += len(resources)
 					}
 					return fhir.Reply{Outcomes: stored(resources)}, nil
 				}))
-				id := s.put("alpha", panel("100000001", append(codes(20), "POISON=1")...))
+				id := s.put("alpha", panel("100000001", slices.Insert(codes(20), test.at, "POISON=1")...))
 				s.put("alpha", panel("100000002", "A=1"))
 				s.settle(time.Hour)
 				if observations != 21 {
 					t.Errorf("%d Observations were stored, want 20 and one of the next item", observations)
 				}
-				if item := s.item(id); item.State != queue.Parked || len(item.Exceptions) != 1 || item.Exceptions[0].Result != 20 {
+				if item := s.item(id); item.State != queue.Parked || len(item.Exceptions) != 1 || item.Exceptions[0].Result != test.at {
 					t.Errorf("item is %s %+v", item.State, item.Exceptions)
 				}
 				t.Logf("%d requests", requests)
 			})
 		})
 	}
+}
+
+// A conflict is no outage and is not said; an outage right behind one is, and so is its end.
+func TestOutageBehindAConflict(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStand(t, sandbox.Options{})
+		tries := 0
+		s.run(creates(func(resources []fhir.Resource) (fhir.Reply, error) {
+			switch tries++; tries {
+			case 1:
+				return fhir.Reply{Outcomes: []fhir.Outcome{{Class: fhir.Weather, Status: 409, Code: "conflict"}}}, nil
+			case 2, 3, 4:
+				return fhir.Reply{}, fhir.Outcome{Class: fhir.Weather, Code: "network", Detail: "no answer from the server"}
+			}
+			return fhir.Reply{Outcomes: stored(resources)}, nil
+		}))
+		s.put("alpha", panel("100000001", "A=1"))
+		s.settle(time.Hour)
+		for _, once := range []string{`level=WARN msg="delivery waits for the server"`, `level=INFO msg="delivery goes on"`} {
+			if n := strings.Count(s.log.String(), once); n != 1 {
+				t.Errorf("%s is said %d times in\n%s", once, n, s.log)
+			}
+		}
+	})
 }
 
 // The server has another value under the identity of a result, or has the result twice.

@@ -56,7 +56,7 @@ func (r *run) turnedBack(o fhir.Outcome) (reason string) {
 		d += rand.N(d / 4)
 	}
 	w.pause = now.Add(max(d, o.Wait))
-	news := w.Tries == 1 || w.Fault != fault
+	news := !w.said || w.Fault != fault
 	w.Well, w.Fault, w.Text, w.Next = false, fault, text, w.pause
 	switch {
 	case !news:

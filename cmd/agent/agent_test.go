@@ -164,3 +164,65 @@ func TestPipelined(t *testing.T) {
 		}
 	})
 }
+
+// TestRelease: where the analyzer's word counts its F is final, and so is the sheet; a missing status never is.
+func TestRelease(t *testing.T) {
+	inBubble(t, func(b *bubble) {
+		b.cfg.Analyzers[0].Release = "as_sent"
+		b.start()
+		w := b.dial("hema")
+		order := func(message, specimen string) string {
+			return strings.Replace(message, specimen+"||^^^CBC|R", specimen+"||^^^CBC|R||||||||||||||||||||F", 1)
+		}
+		w.astm(order(cbc("100001"), "100001"))
+		w.astm(order(strings.ReplaceAll(cbc("100002"), "||F||", "||||"), "100002"))
+		b.wantSheets("100001 final: 2 results, 0 held", "100002 partial: 2 results, 0 held")
+		for _, o := range b.observations() {
+			want := "final"
+			if o.Specimen.Identifier.Value == "100002" {
+				want = "unknown"
+			}
+			if o.Status != want {
+				t.Errorf("%s is %s, want %s", o, o.Status, want)
+			}
+		}
+	})
+}
+
+// TestRenamedAnalyzer: what waits under a name that is gone from the config is never forgotten in silence.
+func TestRenamedAnalyzer(t *testing.T) {
+	inBubble(t, func(b *bubble) {
+		b.server.Switch(func(s *sandbox.Switches) { s.Off = true })
+		b.start()
+		b.dial("hema").astm(cbc("100001"))
+		b.stop()
+		b.server.Switch(func(s *sandbox.Switches) { s.Off = false })
+		b.cfg.Analyzers[0].Name = "hema-2"
+		b.start()
+		b.after(time.Minute)
+		b.wantAttention("hema not-configured 1")
+		b.stop()
+		b.cfg.Analyzers[0].Name = "hema"
+		b.start()
+		b.wantAttention()
+		b.wantObservations("100001 WBC=6.41", "100001 HGB=13.9")
+	})
+}
+
+// TestTwoLines: two connections of one HL7 analyzer, and two analyzers, never mix what they send.
+func TestTwoLines(t *testing.T) {
+	inBubble(t, func(b *bubble) {
+		b.start()
+		first, second, hema := b.dial("chem"), b.dial("chem"), b.dial("hema")
+		one, two := glucose("M1", "200001"), glucose("M2", "200002")
+		first.send(vt + one[:90])
+		second.send(vt + two[:70])
+		hema.astm(cbc("100001"))
+		first.send(one[90:] + fs)
+		second.send(two[70:] + fs)
+		if a, c := acknowledgements(first.answer()), acknowledgements(second.answer()); fmt.Sprint(a, c) != "[AA M1] [AA M2]" {
+			t.Errorf("acknowledged %v and %v", a, c)
+		}
+		b.wantObservations("200001 GLU=5.4", "200002 GLU=5.4", "100001 WBC=6.41", "100001 HGB=13.9")
+	})
+}

@@ -32,7 +32,8 @@ var do = map[string]string{
 	upload.RefusedUnclear: "The server refused again and again without saying why. labagent queue show tells what it said.",
 	upload.Differs:        "The server has another value under the same identity. labagent queue show tells which.",
 	"refused-at-the-line": "The analyzer was refused and may not offer the result again. labagent queue refused lists what to send again.",
-	"backlog":             "Results wait for delivery. labagent status tells what is wrong with the server.",
+	"backlog":             "%d messages wait for delivery. labagent status tells what is wrong with the server.",
+	"not-configured":      "%d messages wait of an analyzer that is not configured, and are not delivered. Give its entry its old name back.",
 	"full":                "The queue is full or the disk does not answer; analyzers are refused. Make room or mend the way to the server.",
 }
 
@@ -75,12 +76,24 @@ func (p *plant) conditions() []status.Condition {
 	for _, r := range p.queue.Refusals() {
 		add(r.Analyzer, "refused-at-the-line", r.At)
 	}
-	if err := p.queue.Ready(); err != nil {
+	if err := p.queue.Well(); err != nil {
 		found[key{"", "full"}] = &status.Condition{Reason: "full", Count: 1, Since: time.Now(), Do: fmt.Sprintf("%s (%v)", do["full"], err)}
 	}
 	for name, counts := range p.queue.Stats().Analyzers {
-		if !counts.Oldest.IsZero() && time.Since(counts.Oldest) > backlog {
-			found[key{name, "backlog"}] = &status.Condition{Analyzer: name, Reason: "backlog", Count: counts.Waiting, Since: counts.Oldest, Do: do["backlog"]}
+		reason := ""
+		switch {
+		case counts.Waiting == 0:
+			continue
+		case p.analyzers[name] == nil:
+			reason = "not-configured"
+		case time.Since(counts.Oldest) > backlog:
+			reason = "backlog"
+		default:
+			continue
+		}
+		// One, however many wait: who has seen it is not called again with each message.
+		found[key{name, reason}] = &status.Condition{
+			Analyzer: name, Reason: reason, Count: 1, Since: counts.Oldest, Do: fmt.Sprintf(do[reason], counts.Waiting),
 		}
 	}
 	list := make([]status.Condition, 0, len(found))

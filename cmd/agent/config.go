@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -50,8 +51,11 @@ func warnings(cfg *config.Config) []string {
 		list = append(list, "log.wire_file: it holds patient data; switch it off when the hunt is over")
 	}
 	for i := range cfg.Analyzers {
-		if cfg.Analyzers[i].Specimen.Pattern == "" {
+		switch pattern := cfg.Analyzers[i].Specimen.Pattern; {
+		case pattern == "":
 			list = append(list, fmt.Sprintf("analyzers[%d].specimen.pattern: not set, so a mistyped specimen id is delivered like any other", i))
+		case !strings.HasPrefix(pattern, "^") || !strings.HasSuffix(pattern, "$"):
+			list = append(list, fmt.Sprintf("analyzers[%d].specimen.pattern: not from ^ to $, so an id with more before or behind it fits too", i))
 		}
 	}
 	return list

@@ -11,7 +11,6 @@ import (
 
 	"labagent/filing"
 	"labagent/queue"
-	"labagent/upload"
 )
 
 // row is a line of queue ls: a part of an item, or what is held of it.
@@ -83,14 +82,14 @@ func (p *plant) rows(item *queue.Item) []row {
 	if a == nil || item.Text == nil {
 		return []row{base}
 	}
-	rep, err := a.read(item)
-	if err != nil || len(rep.Parts) == 0 {
+	parts, err := a.parts(item)
+	if err != nil || len(parts) == 0 {
 		base.Specimen = a.dialect.Specimen(item.Text, a.setup)
 		return []row{base}
 	}
 	whole := slices.ContainsFunc(item.Exceptions, func(e queue.Exception) bool { return e.Part < 0 && e.Decision == "" })
 	var rows []row
-	for i, part := range a.rules.File(rep, upload.Filed(item)) {
+	for i, part := range parts {
 		held := heldRows(base, part, item.Exceptions, i)
 		if len(held) > 0 {
 			rows = append(rows, held...)
@@ -206,7 +205,7 @@ func (p *plant) retryItem(w http.ResponseWriter, r *http.Request) {
 	if item == nil || refuse(w, p.queue.Retry(item.ID)) {
 		return
 	}
-	p.log.Info("item retried", "id", item.ID, "analyzer", item.Analyzer)
+	p.log.Info("item retried", "analyzer", item.Analyzer, "item", item.ID)
 }
 
 func (p *plant) releaseItem(w http.ResponseWriter, r *http.Request) {
@@ -236,7 +235,7 @@ func (p *plant) releaseItem(w http.ResponseWriter, r *http.Request) {
 	if refuse(w, err) {
 		return
 	}
-	p.log.Info("item released", "id", item.ID, "analyzer", item.Analyzer, "by", d.By)
+	p.log.Info("item released", "analyzer", item.Analyzer, "item", item.ID, "by", d.By)
 }
 
 func (p *plant) clearRefusals(w http.ResponseWriter, r *http.Request) {

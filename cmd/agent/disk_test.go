@@ -119,7 +119,7 @@ func TestDiskStalledFrames(t *testing.T) {
 				b.after(5 * time.Second)
 				w.send(frame(1, cbc("100001")))
 				w.want("")
-				b.after(5 * time.Second)
+				b.after(6 * time.Second)
 				w.want(ack)
 				w.send(eot)
 				b.after(time.Minute)
@@ -202,6 +202,30 @@ func TestDiskFails(t *testing.T) {
 	})
 }
 
+// TestDiskFailsWithin: a frame in the middle is refused to the end. What came before it is shown as incomplete, the frame as
+// refused; when all of it comes again both are forgotten.
+func TestDiskFailsWithin(t *testing.T) {
+	onDisk(t, func(b *bubble, d *disk) {
+		w := b.dial("hema")
+		head, tail, _ := strings.Cut(cbc("100001"), "R|2|")
+		w.send(enq + frame(1, head))
+		w.want(ack + ack)
+		d.set(func(d *disk) { d.fail = errors.New("no space left on device") })
+		for range 6 {
+			w.send(frame(2, "R|2|"+tail))
+			w.want(nak)
+		}
+		w.send(eot)
+		d.set(func(d *disk) { d.fail = nil })
+		b.after(10 * time.Second)
+		b.wantQueue(status.Queue{Incomplete: 1})
+		b.wantRefused("hema 100001 not stored")
+		w.astm(cbc("100001"))
+		b.wantRefused()
+		b.wantAttention()
+	})
+}
+
 // TestQueueFull: with max_size reached the analyzers are told no and delivery goes on, which makes room.
 func TestQueueFull(t *testing.T) {
 	inBubble(t, func(b *bubble) {
@@ -271,7 +295,7 @@ func TestDeafStore(t *testing.T) {
 }
 
 // TestRestartWithinMessage: what came of a message before the agent ended is shown as incomplete; sent again whole, it is
-// made once.
+// made once and closes what broke off.
 func TestRestartWithinMessage(t *testing.T) {
 	inBubble(t, func(b *bubble) {
 		b.start()
@@ -283,7 +307,7 @@ func TestRestartWithinMessage(t *testing.T) {
 		b.wantQueue(status.Queue{Incomplete: 1})
 		b.dial("hema").astm(cbc("100001"))
 		b.wantObservations("100001 WBC=6.41", "100001 HGB=13.9")
-		b.wantQueue(status.Queue{Incomplete: 1, Delivered: 1})
-		b.wantAttention("hema broken 1")
+		b.wantQueue(status.Queue{Delivered: 2})
+		b.wantAttention()
 	})
 }

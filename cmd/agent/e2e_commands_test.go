@@ -187,18 +187,24 @@ func TestCommands(t *testing.T) {
 	// A frame that never comes right is listed as refused until its specimen has come.
 	bad := astm.Frame(nil, 1, []byte(astmMessage("1000000004", "WBC=6.41 10*9/L")), true)
 	bad[10]++
-	if !to.enquire() {
-		t.Fatal("no line")
-	}
-	for range astm.Transmissions {
-		if to.offer(bad) {
-			t.Fatal("a frame with a wrong checksum was accepted")
+	refuse := func() {
+		if !to.enquire() {
+			t.Fatal("no line")
 		}
+		for range astm.Transmissions {
+			if to.offer(bad) {
+				t.Fatal("a frame with a wrong checksum was accepted")
+			}
+		}
+		to.hangUp()
+		s.eventually("the refusal is listed", 10*time.Second, func() bool {
+			return strings.Contains(s.run("queue", "refused", "--config", s.config).out, "1000000004")
+		})
 	}
-	to.hangUp()
-	s.eventually("the refusal is listed", 10*time.Second, func() bool {
-		return strings.Contains(s.run("queue", "refused", "--config", s.config).out, "1000000004")
-	})
+	refuse()
+	s.command(0, "queue", "refused", "--clear", "--analyzer", "hematology-1", "--specimen", "1000000004")
+	s.command(10, "queue", "refused")
+	refuse()
 	if !to.astm(astmMessage("1000000004", "WBC=6.41 10*9/L")) {
 		t.Fatal("not accepted")
 	}
@@ -224,6 +230,8 @@ func TestCommands(t *testing.T) {
 	if n := len(s.observations("hematology-1")) - before; n != 1 {
 		t.Errorf("%d results of the released item at the server, want 1", n)
 	}
+
+	s.eventually("the bell says that it is over", 40*time.Second, func() bool { return bells.rang("ends", "unmapped") })
 
 	// Nothing of all this survives only in memory.
 	want, err := s.now()

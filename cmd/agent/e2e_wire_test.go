@@ -57,9 +57,9 @@ func playable(t *testing.T, protocol string) (steps map[string][]talk.Step, othe
 func TestTalksOnTheWire(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	port, end := cable(t)
+	serial := newCable(t)
 	address := free(t)
-	s.configure("deliver: {tag: "+siteTag+", unmapped: deliver}", analyzer("serial-1", "astm", serialKey(t, port), nil), analyzer("mllp-1", "hl7", listenKey(address), nil))
+	s.configure("deliver: {tag: "+siteTag+", unmapped: deliver}", analyzer("serial-1", "astm", serial.key(), nil), analyzer("mllp-1", "hl7", listenKey(address), nil))
 	s.start()
 	s.open(address)
 	s.await("the serial line is open", 10*time.Second, func(now status.Snapshot) bool { return now.Analyzers[1].Lines == 1 })
@@ -68,7 +68,7 @@ func TestTalksOnTheWire(t *testing.T) {
 		dial               simulate.Dial
 		least              int // conversations, lest they go missing unseen
 	}{
-		{"serial-1", "astm", tty(end), 30},
+		{"serial-1", "astm", serial.dial, 30},
 		{"mllp-1", "hl7", simulate.TCP(address), 40},
 	} {
 		t.Run(wire.protocol, func(t *testing.T) {
@@ -171,10 +171,10 @@ func (p *player) hangUp() {
 func TestResultsReachTheServer(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	port, end := cable(t)
+	serial := newCable(t)
 	address, health := free(t), free(t)
 	s.configure("status: {listen: "+health+"}",
-		analyzer("hematology-1", "astm", serialKey(t, port), simulate.Hematology),
+		analyzer("hematology-1", "astm", serial.key(), simulate.Hematology),
 		analyzer("chemistry-1", "hl7", listenKey(address), simulate.Chemistry))
 	s.start()
 
@@ -183,7 +183,7 @@ func TestResultsReachTheServer(t *testing.T) {
 	faults := simulate.Faults{BadChecksum: 0.05, Garbage: 0.05, Repeat: 0.05, Slow: 0.02, Resend: 0.05}
 	timing := simulate.Timing{Retry: 100 * time.Millisecond}
 	hematology := &simulate.Analyzer{
-		Name: "XN", Protocol: "astm", Dial: tty(end), Seed: 1, Messages: messages, Panel: simulate.Hematology,
+		Name: "XN", Protocol: "astm", Dial: serial.dial, Seed: 1, Messages: messages, Panel: simulate.Hematology,
 		Pause: 50 * time.Millisecond, FrameSize: 100, Together: 2, Faults: faults, Timing: timing, Ledger: &simulate.Ledger{},
 	}
 	faults.Torn, faults.Disconnect = 0.05, 0.05
@@ -246,4 +246,38 @@ func TestResultsReachTheServer(t *testing.T) {
 	}
 	s.stop()
 	s.command(4, "status")
+}
+
+// The adapter of a serial line is pulled out and put in again: the agent says so meanwhile, and goes on by itself.
+func TestSerialUnplugged(t *testing.T) {
+	t.Parallel()
+	s, serial := newSite(t), newCable(t)
+	s.configure("", analyzer("hematology-1", "astm", serial.key(), simulate.Hematology))
+	s.start()
+	line := func(lines int) func(status.Snapshot) bool {
+		return func(now status.Snapshot) bool { return now.Analyzers[0].Lines == lines }
+	}
+	ledger := &simulate.Ledger{}
+	for turn := range 3 {
+		if turn > 0 {
+			serial.pull()
+			s.await("the line is down", 20*time.Second, line(0))
+			if now, err := s.now(); err != nil || now.Analyzers[0].Problem == "" {
+				t.Errorf("a line is down, and status does not say why: %v", err)
+			}
+			serial.plug()
+		}
+		s.await("the line is open", 40*time.Second, line(1))
+		a := &simulate.Analyzer{
+			Name: "XN", Protocol: "astm", Dial: serial.dial, Seed: 1, First: 10 * turn, Messages: 3, Panel: simulate.Hematology, Ledger: ledger,
+		}
+		if err := a.Run(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.drained(20 * time.Second)
+	if tally := wantAll(t, ledger, s.observations("hematology-1")); tally.Acknowledged != 9*len(simulate.Hematology) {
+		t.Errorf("%d results acknowledged, want %d", tally.Acknowledged, 9*len(simulate.Hematology))
+	}
+	s.stop()
 }

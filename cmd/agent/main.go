@@ -62,6 +62,8 @@ func execute(ctx context.Context, args []string) int {
 	switch {
 	case err == nil:
 		return 0
+	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
+		return exitInterrupt
 	case errors.As(err, &e):
 		if e.err != nil {
 			fmt.Fprintln(os.Stderr, "error:", e.err)

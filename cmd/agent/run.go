@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -95,12 +96,12 @@ func run(ctx context.Context, cfg *config.Config, out outside) error {
 	p := &plant{cfg: cfg, analyzers: built, queue: q, log: out.log}
 	p.board = &status.Board{Queue: p.numbers, Conditions: p.conditions}
 	letIn.Watch = watch{p}.Token
-	client, err := auth.Client(letIn)
+	entry, err := auth.New(letIn)
 	if err != nil {
 		return errors.Join(fmt.Errorf("auth: %w", err), q.Close())
 	}
 	p.board.Update(func(s *status.Server) { s.URL, s.Method = cfg.Server.URL, cfg.Auth.Method })
-	p.uploader = p.newUploader(client)
+	p.uploader = p.newUploader(entry.Client)
 	if out.built != nil {
 		out.built(p)
 	}
@@ -108,9 +109,6 @@ func run(ctx context.Context, cfg *config.Config, out outside) error {
 	writer := newGroup(context.WithoutCancel(ctx)) // outlives the lines: what they were told is safe must be
 	writer.run("queue", q.Run)
 	all := newGroup(ctx)
-	if err := p.remap(); err != nil {
-		all.fail("queue", err)
-	}
 	var wire *driver.WireFile
 	if cfg.Log.WireFile != "" {
 		wire = driver.NewWireFile(cfg.Log.WireFile, time.Duration(cfg.Log.WireKeep), out.log)
@@ -120,6 +118,8 @@ func run(ctx context.Context, cfg *config.Config, out outside) error {
 		line := p.line(a, wire, out)
 		all.run("analyzer "+a.name, line.Run)
 	}
+	all.run("remap", p.remap)
+	all.run("auth", entry.Run)
 	all.run("upload", p.uploader.Run)
 	all.run("alarm", p.alarm(out.network).Run)
 	if !out.quiet {
@@ -200,12 +200,15 @@ func (w watch) Server(state upload.State) {
 // came; what was refused of it since still is.
 func (w watch) Delivered(analyzer string, id uint64, at time.Time) {
 	w.board.Update(func(s *status.Server) { s.LastDelivery = at; s.Delivered++ })
-	if len(w.queue.Refusals()) == 0 {
+	if len(w.queue.Refusals()) == 0 && w.queue.Stats().Incomplete == 0 {
 		return
 	}
 	item, err := w.queue.Get(id)
 	if err != nil {
 		return
+	}
+	if err := w.closeRepeated(item); err != nil {
+		w.log.Error("what broke off and came again could not be closed", "analyzer", analyzer, "error", err)
 	}
 	rep, err := w.analyzers[analyzer].read(item)
 	if err != nil {
@@ -232,33 +235,34 @@ func (p *plant) alarm(network http.RoundTripper) *status.Alarm {
 }
 
 // remap lets go what a mended configuration no longer holds. What is held is mapped anew at every start; that costs nothing
-// and asks no analyzer again.
-func (p *plant) remap() error {
+// and asks no analyzer again. It runs beside the lines, which wait for nothing at the start.
+func (p *plant) remap(ctx context.Context) error {
 	var free []uint64
 	err := p.queue.List(func(item *queue.Item) bool {
-		a := p.analyzers[item.Analyzer]
-		if a == nil {
-			return true
+		if a := p.analyzers[item.Analyzer]; a != nil && a.frees(item) {
+			free = append(free, item.ID)
 		}
-		rep, err := a.read(item)
-		if err != nil {
-			return true
-		}
-		now := holds(a.rules.File(rep, upload.Filed(item)))
-		for _, e := range item.Exceptions {
-			if e.Decision == "" && heldByConfig[e.Reason] && !now[place{e.Part, e.Result, e.Reason}] {
-				free = append(free, item.ID)
-				return true
-			}
-		}
-		return true
+		return ctx.Err() == nil
 	}, true, queue.Held)
 	for _, id := range free {
-		if err := p.queue.Retry(id); err != nil {
-			return err
-		}
+		err = errors.Join(err, p.queue.Retry(id))
 	}
-	return err
+	if err != nil {
+		p.log.Error("not all that is held could be mapped anew; labagent queue retry does it for one item", "error", err)
+	}
+	return nil
+}
+
+// frees tells whether something of a held item is not held any more.
+func (a *analyzer) frees(item *queue.Item) bool {
+	parts, err := a.parts(item)
+	if err != nil {
+		return false
+	}
+	now := holds(parts)
+	return slices.ContainsFunc(item.Exceptions, func(e queue.Exception) bool {
+		return e.Decision == "" && heldByConfig[e.Reason] && !now[place{e.Part, e.Result, e.Reason}]
+	})
 }
 
 // place is where something is held, and why.

@@ -130,7 +130,7 @@ func TestServerOff(t *testing.T) {
 			b.after(2 * time.Hour)
 		}
 		b.wantQueue(status.Queue{Waiting: 72})
-		b.wantAttention("chem backlog 36", "hema backlog 36")
+		b.wantAttention("chem backlog 1", "hema backlog 1")
 		if n := strings.Count(b.log.String(), `msg="delivery waits for the server"`); n != 1 {
 			t.Errorf("the outage is said %d times", n)
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -20,6 +21,7 @@ import (
 	"labagent/hl7"
 	"labagent/lab"
 	"labagent/queue"
+	"labagent/upload"
 )
 
 // analyzer is what the config says of one analyzer, in the words of the rooms.
@@ -171,9 +173,28 @@ func dataDir(cfg *config.Config) string {
 	return config.DataDir()
 }
 
-// read reads an item's message.
-func (a *analyzer) read(item *queue.Item) (lab.Report, error) {
+// read reads an item's message. A reader that panics over one strange message keeps neither the agent from starting nor a
+// person from looking at it.
+func (a *analyzer) read(item *queue.Item) (rep lab.Report, err error) {
+	defer unharmed(&err)
 	setup := a.setup
 	setup.Torn = item.Incomplete
 	return a.dialect.Report(item.Text, setup, item.Received)
+}
+
+// parts is what filing makes of an item.
+func (a *analyzer) parts(item *queue.Item) (parts []filing.Part, err error) {
+	defer unharmed(&err)
+	rep, err := a.read(item)
+	if err != nil {
+		return nil, err
+	}
+	return a.rules.File(rep, upload.Filed(item)), nil
+}
+
+// unharmed makes an error of a panic, without what it says: that may be data.
+func unharmed(err *error) {
+	if recover() != nil {
+		*err = errors.New("a fault of labagent in reading it")
+	}
 }
