@@ -169,7 +169,7 @@ type Watch struct {
 	board    *Board
 	analyzer string
 	// OnRefused is called for every refusal with its text, to be listed; nil: it is only counted.
-	OnRefused func(text []byte, reason string)
+	OnRefused func(line string, text []byte, reason string)
 }
 
 func (w *Watch) change(do func(*Analyzer)) {
@@ -223,9 +223,18 @@ func (w *Watch) Remark(word string) {
 }
 
 // Refused counts a piece that was turned away for good.
-func (w *Watch) Refused(text []byte, reason string) {
+func (w *Watch) Refused(line string, text []byte, reason string) {
 	w.change(func(a *Analyzer) { a.Refusals++ })
 	if w.OnRefused != nil {
-		w.OnRefused(text, reason)
+		w.OnRefused(line, text, reason)
 	}
+}
+
+// Trouble tells why a line cannot be opened.
+func (w *Watch) Trouble(err error) {
+	w.change(func(a *Analyzer) {
+		if a.Lines == 0 {
+			a.Problem = err.Error()
+		}
+	})
 }

@@ -139,8 +139,8 @@ func run(ctx context.Context, cfg *config.Config, out outside) error {
 // line puts one analyzer's driver together.
 func (p *plant) line(a *analyzer, wire *driver.WireFile, out outside) *driver.Analyzer {
 	watch := p.board.Add(a.name, a.label)
-	watch.OnRefused = func(text []byte, reason string) {
-		p.queue.Refuse(queue.Refusal{At: time.Now(), Analyzer: a.name, Specimen: a.dialect.Specimen(text, a.setup), Reason: reason})
+	watch.OnRefused = func(line string, text []byte, reason string) {
+		p.queue.Refuse(queue.Refusal{At: time.Now(), Analyzer: a.name, Line: line, Specimen: a.dialect.Specimen(text, a.setup), Reason: reason})
 	}
 	d := &driver.Analyzer{
 		Name: a.name, Port: a.port, NewTalk: a.newTalk, Watch: watch, Log: out.log,
@@ -198,8 +198,10 @@ func (w watch) Server(state upload.State) {
 
 // Delivered is told what is on the server. A specimen that has come is no longer missing, however it was refused before it
 // came; what was refused of it since still is.
-func (w watch) Delivered(analyzer string, id uint64, at time.Time) {
-	w.board.Update(func(s *status.Server) { s.LastDelivery = at; s.Delivered++ })
+func (w watch) Delivered(analyzer string, id uint64, at time.Time, stored int) {
+	if stored > 0 {
+		w.board.Update(func(s *status.Server) { s.LastDelivery = at; s.Delivered++ })
+	}
 	if len(w.queue.Refusals()) == 0 && w.queue.Stats().Incomplete == 0 {
 		return
 	}
