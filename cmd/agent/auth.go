@@ -20,9 +20,8 @@ import (
 )
 
 func authCommand(o *options) *cobra.Command {
-	parent := &cobra.Command{Use: "auth", Short: "Keep the secret, and see whether the server lets us in"}
-	parent.AddCommand(setSecretCommand(o), authTestCommand(o), authStatusCommand(o), keygenCommand(o))
-	return parent
+	return parent("auth", "Keep the secret, and see whether the server lets us in",
+		setSecretCommand(o), authTestCommand(o), authStatusCommand(o), keygenCommand(o))
 }
 
 func setSecretCommand(o *options) *cobra.Command {

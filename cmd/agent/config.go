@@ -10,8 +10,7 @@ import (
 )
 
 func configCommand(o *options) *cobra.Command {
-	parent := &cobra.Command{Use: "config", Short: "Look at the configuration"}
-	parent.AddCommand(&cobra.Command{
+	return parent("config", "Look at the configuration", &cobra.Command{
 		Use:   "validate",
 		Short: "Check the configuration; every fault names line and key",
 		Args:  exactly(0),
@@ -32,7 +31,6 @@ func configCommand(o *options) *cobra.Command {
 			return nil
 		},
 	})
-	return parent
 }
 
 // warnings are what is allowed and seldom wise.

@@ -102,7 +102,7 @@ func ackCommand(o *options) *cobra.Command {
 		Short: "Say that a person has seen an attention line of status; its alarm rests until it grows",
 		Args:  exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return found(o.call(cmd.Context(), "POST", "/ack/"+url.PathEscape(args[0]), nil, nil))
+			return o.decide(cmd, "/ack/"+url.PathEscape(args[0]), nil, args[0]+" is acknowledged; it stays on status until it is mended")
 		},
 	}
 }
