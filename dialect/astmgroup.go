@@ -10,6 +10,7 @@ import (
 
 // astmMessage is one LIS02-A2 message taken apart into what belongs together.
 type astmMessage struct {
+	effort
 	delimiters astm.Delimiters
 	encoding   string
 	header     astm.Record
@@ -43,7 +44,7 @@ type astmResult struct {
 
 // astmOpen parses a message and groups its records by the levels of LIS02-A2.
 func astmOpen(text []byte, s Setup) (*astmMessage, error) {
-	m := &astmMessage{encoding: s.Encoding, told: map[*astm.Record]bool{}}
+	m := &astmMessage{effort: effortFor(text), encoding: s.Encoding, told: map[*astm.Record]bool{}}
 	if m.encoding == "" || m.encoding == "from-message" {
 		m.encoding = "latin-1" // LIS02-A2 writes ISO 8859-1
 	}
@@ -73,6 +74,7 @@ func (m *astmMessage) group(records []astm.Record) {
 	patient := &astmPatient{}
 	var part *astmPart
 	open := func(order astm.Record) {
+		m.line()
 		part = &astmPart{patient: patient, order: order}
 		m.parts = append(m.parts, part)
 	}
@@ -102,6 +104,7 @@ func (m *astmMessage) group(records []astm.Record) {
 			if part == nil {
 				open(astm.Record{})
 			}
+			m.line()
 			result := &astmResult{record: r}
 			part.results = append(part.results, result)
 			notes = &result.notes
@@ -131,6 +134,7 @@ func (m *astmMessage) lookup(p *astmPart) lookup {
 		case "O":
 			records = []astm.Record{p.order}
 		}
+		m.spend(len(records))
 		var found []string
 		for _, r := range records {
 			if r.Type() != at.record[0] {
@@ -154,9 +158,16 @@ func (m *astmMessage) field(r astm.Record, n int) field {
 	if len(r.Field(n)) == 0 {
 		return nil
 	}
-	f := make(field, r.Repeats(n))
-	for i := range f {
-		for _, component := range split(r.Repeat(n, i+1), m.delimiters.Component) {
+	repeats := [][]byte{r.Field(n)}
+	if r.Repeats(n) > 1 {
+		m.divisible(r.Field(n), m.delimiters.Repeat, m.delimiters.Component)
+		repeats = split(r.Field(n), m.delimiters.Repeat)
+	} else {
+		m.divisible(r.Field(n), m.delimiters.Component, m.delimiters.Component)
+	}
+	f := make(field, len(repeats))
+	for i, repeat := range repeats {
+		for _, component := range split(repeat, m.delimiters.Component) {
 			f[i] = append(f[i], m.decode(m.delimiters.Unescape(component)))
 		}
 	}
@@ -169,6 +180,7 @@ func (m *astmMessage) text(r astm.Record, n int) string {
 }
 
 func (m *astmMessage) decode(raw []byte) string {
+	m.spend(1 + len(raw))
 	text, _ := charset.Decode(m.encoding, raw)
 	return strings.ToValidUTF8(string(text), "\uFFFD")
 }

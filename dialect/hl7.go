@@ -131,19 +131,27 @@ func (m *hl7Message) lookup(p *hl7Part) lookup {
 		if at.record == "MSH" {
 			segments = []hl7.Segment{m.header}
 		}
+		m.spend(len(segments))
 		var found []string
 		for _, s := range segments {
 			if !s.Is(at.record) {
 				continue
 			}
-			for r := 1; r <= s.Repeats(at.field); r++ {
-				switch {
-				case at.sub > 0:
+			if at.sub > 0 {
+				for r := 1; r <= s.Repeats(at.field); r++ {
+					m.spend(len(s.Field(at.field)))
 					found = append(found, m.decode(s.Sub(at.field, r, at.component, at.sub)))
-				case at.component > 0:
-					found = append(found, m.decode(s.Component(at.field, r, at.component)))
+				}
+				continue
+			}
+			for _, repeat := range m.field(&s, at.field) {
+				switch {
+				case at.component == 0:
+					found = append(found, joined(repeat))
+				case at.component <= len(repeat):
+					found = append(found, repeat[at.component-1])
 				default:
-					found = append(found, joined(m.repeat(&s, at.field, r)))
+					found = append(found, "")
 				}
 			}
 		}
@@ -174,6 +182,7 @@ func (m *hl7Message) query(s *hl7.Segment) {
 	}
 	name := m.text(s, 1)
 	for r := 1; at > 0 && r <= s.Repeats(at); r++ {
+		m.spend(len(s.Field(at)))
 		// IHE PDQ asks for people (@PID.5.1^Name), never for a specimen.
 		if id := sent(m.decode(s.Sub(at, r, 1, 1))); id != "" && !strings.HasPrefix(id, "@PID") {
 			query.Specimens = append(query.Specimens, id)
@@ -190,8 +199,8 @@ func (m *hl7Message) texts(notes []*hl7.Segment) []string {
 	var texts []string
 	for _, nte := range notes {
 		m.told[nte] = true
-		for r := 1; r <= nte.Repeats(3); r++ {
-			if text := sent(m.decode(nte.Repeat(3, r))); text != "" {
+		for _, repeat := range nte.AllRepeats(3) {
+			if text := sent(m.decode(repeat)); text != "" {
 				texts = append(texts, text)
 			}
 		}
@@ -204,19 +213,16 @@ func (m *hl7Message) field(s *hl7.Segment, n int) field {
 	if s == nil {
 		return nil
 	}
+	m.divisible(s.Field(n), m.Separators.Repeat, m.Separators.Component)
 	var f field
-	for r := 1; r <= s.Repeats(n); r++ {
-		f = append(f, m.repeat(s, n, r))
+	for _, repeat := range s.Divide(n) {
+		var components []string
+		for _, component := range repeat {
+			components = append(components, m.decode(component))
+		}
+		f = append(f, components)
 	}
 	return f
-}
-
-func (m *hl7Message) repeat(s *hl7.Segment, n, r int) []string {
-	var components []string
-	for c := 1; c <= s.Components(n, r); c++ {
-		components = append(components, m.decode(s.Component(n, r, c)))
-	}
-	return components
 }
 
 // text is the first component of field n.
@@ -238,6 +244,7 @@ func (m *hl7Message) sub(s hl7.Segment, n int) string {
 }
 
 func (m *hl7Message) decode(raw []byte) string {
+	m.spend(1 + len(raw))
 	text, _ := m.Text(raw)
 	return strings.ToValidUTF8(text, "\uFFFD")
 }

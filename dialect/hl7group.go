@@ -12,6 +12,7 @@ import (
 // hl7Message is one message taken apart into what belongs together.
 type hl7Message struct {
 	*hl7.Message
+	effort
 	header  hl7.Segment
 	parts   []*hl7Part
 	queries []lab.Query
@@ -43,7 +44,7 @@ func hl7Open(text []byte, s Setup) (*hl7Message, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &hl7Message{Message: parsed, told: map[*hl7.Segment]bool{}}
+	m := &hl7Message{Message: parsed, effort: effortFor(text), told: map[*hl7.Segment]bool{}}
 	segments := parsed.Segments
 	// Many senders leave out the last CR, so only who knows that the message was torn may distrust its end.
 	if last := len(segments) - 1; s.Torn && last > 0 && !bytes.ContainsAny(text[len(text)-1:], "\r\n") {
@@ -104,6 +105,7 @@ func (m *hl7Message) group(segments []hl7.Segment) error {
 		case "QPD", "QRD", "QID":
 			m.query(s)
 		default:
+			m.spend(len(m.unused))
 			m.unused = once(m.unused, name)
 			g.keep(s)
 		}
@@ -206,7 +208,9 @@ func (g *grouping) newCommon(s *hl7.Segment) {
 
 // open begins a part; order is nil for results without an OBR.
 func (g *grouping) open(order *hl7.Segment) {
+	g.m.line()
 	p := &hl7Part{specimen: g.specimen, container: g.container, common: g.common, order: order}
+	g.m.spend(len(g.person) + len(g.above) + len(g.ahead) + len(g.message) + len(g.patient) + len(g.material) + len(g.ordered))
 	p.notes = slices.Concat(g.message, g.patient, g.material, g.ordered)
 	p.inherited = len(p.notes)
 	p.segments = slices.Concat(g.person, g.above, g.ahead)
@@ -225,6 +229,7 @@ func (g *grouping) line(s *hl7.Segment) {
 	if g.part == nil {
 		g.open(nil)
 	}
+	g.m.line()
 	line := &hl7Line{obx: *s}
 	g.part.lines = append(g.part.lines, line)
 	g.notes = &line.notes

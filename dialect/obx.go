@@ -39,7 +39,7 @@ func (m *hl7Message) results(p *hl7Part, part *lab.Part, c clock) {
 		default:
 			r := &obxResult{line: line, value: m.value(obx, c), empty: m.emptyValue(obx)}
 			place := m.place(obx)
-			if first := twinOf(places[place], r); first == nil {
+			if first := m.twinOf(places[place], r); first == nil {
 				results = append(results, r)
 				places[place] = append(places[place], r)
 			} else if r.empty {
@@ -77,6 +77,7 @@ func (m *hl7Message) aside(obx *hl7.Segment) bool {
 // mainOf is the result a supplemental line speaks about: the last of the same run, else the last.
 func (m *hl7Message) mainOf(results []*obxResult, obx *hl7.Segment) *obxResult {
 	for i := len(results) - 1; i >= 0; i-- {
+		m.spend(8)
 		if bytes.Equal(results[i].line.obx.Field(4), obx.Field(4)) {
 			return results[i]
 		}
@@ -98,8 +99,9 @@ func (m *hl7Message) place(obx *hl7.Segment) string {
 
 // twinOf is the result at this place that r says again in another type, one of both being empty. Two lines of one type are
 // two replicates, and an empty one of them failed.
-func twinOf(there []*obxResult, r *obxResult) *obxResult {
+func (m *hl7Message) twinOf(there []*obxResult, r *obxResult) *obxResult {
 	for _, first := range there {
+		m.spend(8)
 		again := !bytes.Equal(first.line.obx.Field(2), r.line.obx.Field(2))
 		if again && first.twin == nil && (first.empty || r.empty) {
 			return first
@@ -165,6 +167,7 @@ func (m *hl7Message) result(p *hl7Part, r *obxResult, c clock) lab.Result {
 		}
 		for _, flag := range m.field(&line.obx, 8) {
 			if word := joined(flag); word != "" {
+				m.spend(len(result.Flags))
 				result.Flags = once(result.Flags, word)
 			}
 		}
@@ -181,9 +184,14 @@ func (m *hl7Message) result(p *hl7Part, r *obxResult, c clock) lab.Result {
 // subID reads OBX-4: with a letter in it it names an aspect (IC, HIV-1, analyte&Ct), without it numbers runs.
 func (m *hl7Message) subID(obx *hl7.Segment, result *lab.Result) {
 	var pieces []string
-	for c := 1; c <= obx.Components(4, 1); c++ {
-		for _, raw := range split(obx.Component(4, 1, c), m.Separators.Sub) {
-			pieces = append(pieces, m.decode(raw))
+	for r, components := range obx.Divide(4) {
+		for _, component := range components {
+			for _, raw := range split(component, m.Separators.Sub) {
+				pieces = append(pieces, m.decode(raw))
+			}
+		}
+		if r == 0 {
+			break
 		}
 	}
 	id := dense(pieces)

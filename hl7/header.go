@@ -54,9 +54,11 @@ func ReadHeader(payload []byte) (Header, error) {
 func headerEnd(payload []byte, start int, separator byte) int {
 	for i := start; i < len(payload); i++ {
 		if payload[i] == CR || payload[i] == LF {
-			if _, ends := segmentEnd(payload, i, separator); ends {
+			after, ends := segmentEnd(payload, i, separator)
+			if ends {
 				return i
 			}
+			i = after - 1 // a run of line ends is looked at once
 		}
 	}
 	return len(payload)

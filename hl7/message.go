@@ -101,6 +101,47 @@ func (s Segment) Sub(n, rep, comp, sub int) []byte {
 	return s.message.text[from:to]
 }
 
+// AllRepeats gives every repetition of field n, as Repeat does one by one.
+func (s Segment) AllRepeats(n int) [][]byte {
+	from, to, there := s.bounds(n)
+	if !there || from == to {
+		return nil
+	}
+	return s.cut(n, from, to, s.message.Separators.Repeat, func(from, to int) []byte { return s.message.text[from:to] })
+}
+
+// Divide gives the components of every repetition of field n, as Component does one by one; a repetition without bytes has
+// none.
+func (s Segment) Divide(n int) [][][]byte {
+	from, to, there := s.bounds(n)
+	if !there || from == to {
+		return nil
+	}
+	var repeats [][][]byte
+	s.cut(n, from, to, s.message.Separators.Repeat, func(from, to int) []byte {
+		var components [][]byte
+		if from < to {
+			components = s.cut(n, from, to, s.message.Separators.Component, func(from, to int) []byte { return s.message.text[from:to] })
+		}
+		repeats = append(repeats, components)
+		return nil
+	})
+	return repeats
+}
+
+// cut calls take for every part between separators, in one pass, and gives what it gave.
+func (s Segment) cut(n, from, to int, separator byte, take func(from, to int) []byte) (parts [][]byte) {
+	for separator != 0 && !s.declares(n) {
+		at := bytes.IndexByte(s.message.mask[from:to], separator)
+		if at < 0 {
+			break
+		}
+		parts = append(parts, take(from, from+at))
+		from += at + 1
+	}
+	return append(parts, take(from, to))
+}
+
 // declares tells whether field n holds the separators themselves and is not divided by them.
 func (s Segment) declares(n int) bool { return n <= 2 && s.header }
 

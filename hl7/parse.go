@@ -46,15 +46,17 @@ func (m *Message) index(start int) {
 		s := Segment{message: m, first: int32(len(starts)), end: int32(len(mask))}
 		s.header = bytes.HasPrefix(mask[i:], []byte{'M', 'S', 'H', separator})
 		starts = append(starts, int32(i))
-		next := len(mask)
+		next, passed := len(mask), 0 // a run of line ends is looked at once
 		for j, b := range mask[i:] {
 			if b == separator {
 				starts = append(starts, int32(i+j+1))
-			} else if b == CR || b == LF {
-				if after, ends := segmentEnd(mask, i+j, separator); ends {
+			} else if (b == CR || b == LF) && i+j >= passed {
+				after, ends := segmentEnd(mask, i+j, separator)
+				if ends {
 					s.end, next = int32(i+j), after
 					break
 				}
+				passed = after
 			}
 		}
 		s.count = int32(len(starts)) - s.first

@@ -119,6 +119,22 @@ func (q *Queue) List(f func(*Item) bool, withText bool, states ...State) error {
 	}
 }
 
+// Newest are the ids of the newest items of an analyzer in a state, of those older than the item before, the newest first; most at
+// most. It asks the memory only.
+func (q *Queue) Newest(analyzer string, state State, before uint64, most int) []uint64 {
+	q.mu.RLock()
+	var ids []uint64
+	for id, n := range q.notes {
+		if id < before && n.State == state && n.Analyzer == analyzer {
+			ids = append(ids, id)
+		}
+	}
+	q.mu.RUnlock()
+	slices.Sort(ids)
+	slices.Reverse(ids)
+	return ids[:min(most, len(ids))]
+}
+
 // undelivered are the ids of the items in the states, the lowest first.
 func (q *Queue) undelivered(states []State) []uint64 {
 	q.mu.RLock()

@@ -160,6 +160,8 @@ func TestDiskFull(t *testing.T) {
 		}
 		return specimen, ok
 	}
+	send("A")
+	s.drained(60 * time.Second) // so there is a token
 	s.server.Switch(func(sw *sandbox.Switches) { sw.Off = true })
 	for range 10 {
 		for _, protocol := range []string{"A", "H"} {

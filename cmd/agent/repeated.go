@@ -7,48 +7,60 @@ import (
 	"labagent/queue"
 )
 
+// tornLimit is how many of the newest broken items of an analyzer are compared with one that has come whole. What is sent
+// again is sent soon; a line that breaks off all the time must not keep the others from the server.
+const tornLimit = 100
+
 // closeRepeated closes what broke off of an analyzer and has come again whole in this later item (filing rules 10).
 func (p *plant) closeRepeated(whole *queue.Item) error {
-	var closed []uint64
-	err := p.queue.List(func(torn *queue.Item) bool {
-		if torn.Analyzer == whole.Analyzer && torn.ID < whole.ID && recurs(torn.Text, whole.Text) {
-			closed = append(closed, torn.ID)
+	broken := p.queue.Newest(whole.Analyzer, queue.Incomplete, whole.ID, tornLimit)
+	if len(broken) == 0 {
+		return nil
+	}
+	for _, id := range broken {
+		torn, err := p.queue.Get(id)
+		if err != nil || torn.State != queue.Incomplete || !recurs(torn.Text, whole.Text) {
+			continue // a damaged one stays and is shown
 		}
-		return true
-	}, true, queue.Incomplete)
-	for _, id := range closed {
 		if err := p.queue.Repeated(id); err != nil {
 			return err
 		}
 		p.log.Info("what broke off has come again", "item", id, "analyzer", whole.Analyzer, "in", whole.ID)
 	}
-	return err
+	return nil
 }
 
 // recurs tells whether all records or segments of torn, the last of which may be cut, stand in whole in the same order. The
 // header is new in each transmission and does not count; what has come no further than header and patient could be any
 // message, and recurs in none.
 func recurs(torn, whole []byte) bool {
-	there := lines(whole)
 	told := false
-	for _, line := range lines(torn) {
-		if starts(line, "H", "MSH") {
+	for rest := torn; len(rest) > 0; {
+		var line []byte
+		if line, rest = nextLine(rest); len(line) == 0 || starts(line, "H", "MSH") {
 			continue
 		}
-		at := slices.IndexFunc(there, func(other []byte) bool {
-			return bytes.Equal(other, line) || cut(line, torn) && bytes.HasPrefix(other, line)
-		})
-		if at < 0 {
+		found := false
+		for len(whole) > 0 && !found {
+			var other []byte
+			other, whole = nextLine(whole)
+			found = bytes.Equal(other, line) || cut(line, torn) && bytes.HasPrefix(other, line)
+		}
+		if !found {
 			return false
 		}
-		there = there[at+1:]
 		told = told || !cut(line, torn) && !starts(line, "P", "PID", "PV1", "C", "NTE", "M")
 	}
 	return told
 }
 
-func lines(text []byte) [][]byte {
-	return bytes.FieldsFunc(text, func(r rune) bool { return r == '\r' || r == '\n' })
+// nextLine cuts the first line off a text.
+func nextLine(text []byte) (line, rest []byte) {
+	end := bytes.IndexAny(text, "\r\n")
+	if end < 0 {
+		return text, nil
+	}
+	return text[:end], text[end+1:]
 }
 
 // cut tells whether line is what text ends in without an end of its own.
