@@ -103,8 +103,15 @@ func signedBy(set []byte, alg, kid, text string, signature []byte) bool {
 			if key.Crv != curve.Params().Name || len(signature) != 2*size {
 				return false
 			}
-			public := &ecdsa.PublicKey{Curve: curve, X: key.number(key.X), Y: key.number(key.Y)}
-			return ecdsa.Verify(public, sum, new(big.Int).SetBytes(signature[:size]), new(big.Int).SetBytes(signature[size:]))
+			if key.number(key.X).BitLen() > 8*size || key.number(key.Y).BitLen() > 8*size {
+				return false
+			}
+			point := make([]byte, 1+2*size)
+			point[0] = 4 // uncompressed (SEC 1 2.3.3)
+			key.number(key.X).FillBytes(point[1 : 1+size])
+			key.number(key.Y).FillBytes(point[1+size:])
+			public, err := ecdsa.ParseUncompressedPublicKey(curve, point)
+			return err == nil && ecdsa.Verify(public, sum, new(big.Int).SetBytes(signature[:size]), new(big.Int).SetBytes(signature[size:]))
 		}
 	}
 	return false
