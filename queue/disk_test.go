@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -22,14 +21,12 @@ type disk struct {
 	stalled chan struct{} // a commit waits until it is closed; nil: none does
 	fail    atomic.Int32  // so many commits to come fail
 	landing bool          // those that fail are on disk all the same
-	takes   time.Duration // each commit
 }
 
 var errDisk = errors.New("input/output error")
 
 func (d *disk) commit(tx *bbolt.Tx) error {
 	d.commits.Add(1)
-	time.Sleep(d.takes)
 	if d.stalled != nil {
 		<-d.stalled
 	}
@@ -101,51 +98,6 @@ func TestLinesShareCommits(t *testing.T) {
 		}
 		if s := q.Stats(); s.Waiting != 64 {
 			t.Errorf("stats: %+v", s)
-		}
-	})
-}
-
-func TestLinesThatWriteAllTheTimeKeepTogether(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		d := &disk{takes: 10 * time.Millisecond}
-		q := d.on(t, t.TempDir(), Options{})
-		var all sync.WaitGroup
-		for i := range 16 {
-			l := q.Line("xn", "hl7")
-			all.Go(func() {
-				time.Sleep(time.Duration(i) * time.Millisecond)
-				for range 10 {
-					must(t, l.Append(t.Context(), parse("a.")))
-					time.Sleep(time.Millisecond)
-				}
-			})
-		}
-		all.Wait()
-		if n := d.commits.Load(); n > 12 {
-			t.Errorf("%d commits for 10 appends on each of 16 lines", n)
-		}
-	})
-}
-
-func TestNobodyIsKeptWaitingForLong(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		d := &disk{takes: 10 * time.Millisecond}
-		q := d.on(t, t.TempDir(), Options{})
-		a, b := q.Line("a", "hl7"), q.Line("b", "hl7")
-		begun := time.Now()
-		for range 10 {
-			must(t, a.Append(t.Context(), parse("a.")))
-			time.Sleep(time.Millisecond)
-		}
-		if got := time.Since(begun); got != 110*time.Millisecond {
-			t.Errorf("alone: 10 commits and 10 ms of thought took %v", got)
-		}
-		begun = time.Now()
-		go func() { must(t, a.Append(t.Context(), parse("a."))) }() // and never comes back
-		time.Sleep(time.Millisecond)
-		must(t, b.Append(t.Context(), parse("b.")))
-		if got := time.Since(begun); got != 20*time.Millisecond+gatherLimit {
-			t.Errorf("behind one that does not come back: %v", got)
 		}
 	})
 }
@@ -364,7 +316,6 @@ func TestAClosingIsDoneInTheEnd(t *testing.T) {
 				t.Fatalf("got %v", err)
 			}
 			close(d.stalled)
-			time.Sleep(gatherLimit)
 			synctest.Wait()
 			same(t, "items", standing(t, q, Undelivered...), []string{"A incomplete broken"})
 		})

@@ -15,9 +15,9 @@
 // by reading the records from the floor on, everything else from the small buckets, so a start costs what waits and not
 // what is kept. Beside the file lies "refused", a file of fixed size made ahead of need (see refused.go).
 //
-// One goroutine writes (see writer.go and gather.go); it takes all that waits into one commit of two syncs. There is one
-// kind of error that matters to callers: after it nothing is safe. What a failed or a late commit may have stored all the
-// same is taken back by the next one, before anything else of the same line is stored.
+// One goroutine writes (see writer.go); it takes all that waits into one commit of two syncs. There is one kind of error
+// that matters to callers: after it nothing is safe. What a failed or a late commit may have stored all the same is taken
+// back by the next one, before anything else of the same line is stored.
 //
 // Left out, and prepared for by the versions of file and record: segments, encryption, and coming back from damage
 // (of which a flipped bit in a record is noticed already: the item is parked as damaged and never served).
@@ -94,15 +94,12 @@ type Queue struct {
 	started bool
 
 	// What the writer alone touches.
-	took    time.Duration // by the last commit
-	ended   time.Time     // when it was over
-	company int           // who asked for it, and who waited when it was over
-	next    uint64        // sequence to give out next
-	floor   uint64        // as on disk
-	repairs repairs       // what the next commit does first
-	again   []*request    // closings that must still succeed
-	swept   int           // delivered items the last commit removed
-	arena   []byte        // encoded records of one commit
+	next    uint64     // sequence to give out next
+	floor   uint64     // as on disk
+	repairs repairs    // what the next commit does first
+	again   []*request // closings that must still succeed
+	swept   int        // delivered items the last commit removed
+	arena   []byte     // encoded records of one commit
 
 	mu        sync.RWMutex // of what follows; written by the writer alone, but for tries
 	lanes     map[string]*lane

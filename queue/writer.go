@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -19,8 +20,8 @@ const (
 // every commit.
 const tidyEvery = time.Minute
 
-// Run writes what is asked for until ctx is done or Close is called; what was asked for until then is still written. What
-// comes while a commit is under way shares the next; a request that is alone is written at once.
+// Run writes what is asked for until ctx is done or Close is called; what was asked for until then is still written. There
+// is no timer before a commit: what comes while one is under way shares the next.
 func (q *Queue) Run(ctx context.Context) error {
 	switch first, closed := q.begun(); {
 	case closed:
@@ -72,15 +73,13 @@ func (q *Queue) begun() (first, closed bool) {
 // serve writes all that waits.
 func (q *Queue) serve() {
 	for {
-		q.gather()
+		// The senders that the last commit answered are about to ask again; let them come in before the next begins.
+		runtime.Gosched()
 		batch := q.collect()
 		if len(batch) == 0 {
 			return
 		}
-		begun := time.Now()
 		q.write(batch)
-		q.ended = time.Now()
-		q.took, q.company = q.ended.Sub(begun), len(batch)+q.asking()
 	}
 }
 
