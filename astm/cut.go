@@ -28,7 +28,8 @@ type cutter struct {
 	field  byte // the field delimiter; 0 until a header tells
 }
 
-// cut reads the text of a frame that ETX ends, or ETB. It appends the pieces it makes and names what was odd.
+// cut reads the text of a frame that ETX ends, or ETB. It appends the pieces it makes, which are parts of text where no CR
+// had to be added, and names what was odd.
 func (c *cutter) cut(pieces []piece, text []byte, etx bool) (_ []piece, words []string) {
 	start := 0
 	mixed := bytes.IndexByte(text, LF) >= 0
@@ -42,7 +43,7 @@ func (c *cutter) cut(pieces []piece, text []byte, etx bool) (_ []piece, words []
 				if mark == broken {
 					words = append(words, "no-l")
 				}
-				pieces = append(pieces, piece{bytes.Clone(text[start:i]), mark})
+				pieces = append(pieces, piece{text[start:i:i], mark})
 				start = i
 				*c = cutter{}
 			}
@@ -59,7 +60,7 @@ func (c *cutter) cut(pieces []piece, text []byte, etx bool) (_ []piece, words []
 			i++
 		}
 	}
-	rest := append(make([]byte, 0, len(text)-start+1), text[start:]...)
+	rest := text[start:len(text):len(text)]
 	if etx && c.letter != 0 {
 		// ETX ends the record, LIS01-A2 8.3.1, also where the analyzer leaves out its CR.
 		c.recordDone()

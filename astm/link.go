@@ -126,6 +126,7 @@ func (l *Link) Verdict(now time.Time, safe bool) {
 		l.accept(due)
 	case awaited == more:
 		l.refuse(due)
+		l.frame = nil // its text is the caller's, who may still be at it
 	case l.enquiry:
 		l.enquiry = false
 		l.ask()

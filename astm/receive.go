@@ -49,6 +49,9 @@ func (l *Link) between(due time.Time, b byte) {
 
 func (l *Link) begin(due time.Time) {
 	l.phase = inside
+	if l.frame == nil {
+		l.frame = make([]byte, 0, usualFrame)
+	}
 	l.frame, l.sum, l.over = l.frame[:0], 0, false
 	l.due = due
 }
@@ -165,7 +168,7 @@ func (l *Link) offer(due time.Time) {
 func (l *Link) accept(due time.Time) {
 	l.session = true
 	l.number = int(l.frame[0] - '0')
-	l.last, l.frame = l.frame, l.last
+	l.last, l.frame = l.frame, nil // its text is the caller's now
 	l.lastEnd = l.end
 	l.cutter = l.next
 	l.refusal = l.refusal[:0]

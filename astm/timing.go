@@ -23,6 +23,8 @@ const (
 	// feeds beyond this bound is lost, is missed by the checksum, and comes again.
 	maxKept = 2 << 20
 
+	// usualFrame is what most frames fit in: 240 bytes of text were the limit up to LIS01-A.
+	usualFrame = 256
 	// maxRemarks is how many words are kept for a caller who does not ask for them.
 	maxRemarks = 4096
 )

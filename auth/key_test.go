@@ -113,7 +113,10 @@ func verified(t *testing.T, jwt string, jwks []byte) (head, claims map[string]an
 		if len(signature) != size || len(raw(key["x"])) != size/2 || len(raw(key["y"])) != size/2 {
 			t.Fatalf("%s: signature of %d bytes, x of %d", alg, len(signature), len(raw(key["x"])))
 		}
-		public := &ecdsa.PublicKey{Curve: curve, X: number("x"), Y: number("y")}
+		public, err := ecdsa.ParseUncompressedPublicKey(curve, append(append([]byte{4}, raw(key["x"])...), raw(key["y"])...))
+		if err != nil {
+			t.Fatal(err)
+		}
 		r, s := new(big.Int).SetBytes(signature[:size/2]), new(big.Int).SetBytes(signature[size/2:])
 		if !ecdsa.Verify(public, h.Sum(nil), r, s) {
 			t.Errorf("%s: wrong signature", alg)

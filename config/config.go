@@ -32,12 +32,16 @@ type Server struct {
 
 // Auth is how the agent is let in.
 type Auth struct {
-	Method           string `yaml:"method"` // client_credentials or basic
-	ClientID         string `yaml:"client_id"`
-	ClientSecret     Secret `yaml:"client_secret"`
-	ClientSecretFile string `yaml:"client_secret_file"`
-	TokenURL         string `yaml:"token_url"` // empty: <server.url>/oauth2/token
-	Scope            string `yaml:"scope"`
+	Method             string `yaml:"method"` // client_credentials, private_key_jwt or basic
+	ClientID           string `yaml:"client_id"`
+	ClientSecret       Secret `yaml:"client_secret"`
+	ClientSecretFile   string `yaml:"client_secret_file"`
+	PrivateKeyFile     string `yaml:"private_key_file"`     // PEM, for private_key_jwt
+	CertificateFile    string `yaml:"certificate_file"`     // PEM, shown to a server that asks for one
+	CertificateKeyFile string `yaml:"certificate_key_file"` // PEM
+	TokenURL           string `yaml:"token_url"`            // empty: <server.url>/oauth2/token
+	Scope              string `yaml:"scope"`
+	BasicFallback      string `yaml:"basic_fallback"` // never or if_unsupported
 }
 
 // Deliver rules what is created on the server.
@@ -150,7 +154,7 @@ type Log struct {
 func Default() Config {
 	return Config{
 		Server:  Server{Timeout: Duration(30 * time.Second)},
-		Auth:    Auth{Method: "client_credentials"},
+		Auth:    Auth{Method: "client_credentials", BasicFallback: "never"},
 		Deliver: Deliver{Unmapped: "hold", Report: "sheet"},
 		Queue:   Queue{MaxSize: 4 << 30, KeepDelivered: Duration(90 * 24 * time.Hour)},
 		Alarm:   Alarm{Every: Duration(time.Hour)},

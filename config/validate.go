@@ -101,19 +101,40 @@ func (c *checker) server() {
 		c.webURL("server.url", s.URL)
 	}
 	if s.Proxy != "" {
-		if u, err := url.Parse(s.Proxy); err != nil || u.Host == "" {
+		if u, err := url.Parse(s.Proxy); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 			c.fault("server.proxy", "not a URL such as http://proxy.example:3128")
 		}
 	}
 	if s.Timeout < Duration(time.Second) || s.Timeout > Duration(5*time.Minute) {
 		c.fault("server.timeout", "between 1s and 5m")
 	}
-	c.oneOf("auth.method", a.Method, "client_credentials", "basic")
+	c.auth(a)
+}
+
+// auth looks whether what the method needs is there, and nothing that it would pass over in silence. No secret at all is no
+// fault: it may be sealed, or come from systemd.
+func (c *checker) auth(a *Auth) {
+	c.oneOf("auth.method", a.Method, "client_credentials", "private_key_jwt", "basic")
 	if a.ClientID == "" {
 		c.fault("auth.client_id", "missing: the id of the ClientApplication on the server")
 	}
-	if a.ClientSecret.Empty() == (a.ClientSecretFile == "") {
-		c.fault("auth.client_secret_file", "give exactly one of client_secret_file, client_secret and LABAGENT_AUTH_CLIENT_SECRET")
+	switch jwt := a.Method == "private_key_jwt"; {
+	case jwt && a.PrivateKeyFile == "":
+		c.fault("auth.private_key_file", "missing: the key that signs; labagent auth keygen makes one")
+	case jwt && (!a.ClientSecret.Empty() || a.ClientSecretFile != ""):
+		c.fault("auth.client_secret_file", "private_key_jwt uses no secret; take it away")
+	case !jwt && a.PrivateKeyFile != "":
+		c.fault("auth.private_key_file", "only private_key_jwt uses it, and auth.method is %s", a.Method)
+	}
+	if !a.ClientSecret.Empty() && a.ClientSecretFile != "" {
+		c.fault("auth.client_secret_file", "give one of client_secret_file, client_secret and LABAGENT_AUTH_CLIENT_SECRET")
+	}
+	if (a.CertificateFile == "") != (a.CertificateKeyFile == "") {
+		c.fault("auth.certificate_file", "certificate_file and certificate_key_file go together")
+	}
+	c.oneOf("auth.basic_fallback", a.BasicFallback, "never", "if_unsupported")
+	if a.BasicFallback == "if_unsupported" && a.Method != "client_credentials" {
+		c.fault("auth.basic_fallback", "only client_credentials can fall back to Basic, and auth.method is %s", a.Method)
 	}
 	if a.TokenURL != "" {
 		c.webURL("auth.token_url", a.TokenURL)

@@ -45,12 +45,13 @@ type Store interface {
 // wait. A line is named by the peer's address or the port's path.
 type Watcher interface {
 	LineUp(line string)
-	LineDown(line string, err error)    // err is nil when we ended it
-	Received(n int)                     // bytes
-	Sent(n int)                         // bytes
-	Message(mark lab.Mark)              // a message was made safe: Whole, or Broken
-	Remark(word string)                 // an oddity of the protocol, or ours: "late", the disk took longer than our patience
-	Refused(text []byte, reason string) // a piece was turned away for good, as far as this line can know
+	LineDown(line string, err error)                 // err is nil when we ended it
+	Received(n int)                                  // bytes
+	Sent(n int)                                      // bytes
+	Message(mark lab.Mark)                           // a message was made safe: Whole, or Broken
+	Remark(word string)                              // an oddity of the protocol, or ours: "late", the disk took longer than our patience
+	Refused(line string, text []byte, reason string) // a piece was turned away for good, as far as this line can know
+	Trouble(err error)                               // a line cannot be opened; told at each try
 }
 
 // WireLog is told what crosses the wire and what was decided. Its methods must not wait and must not keep p.
@@ -69,7 +70,8 @@ type Conn interface {
 type Port interface {
 	// Lines opens lines for as long as ctx lives and hands each to serve, which owns the line until it returns, with why it
 	// ended. It returns nil when ctx has ended, an error only for what cannot be retried.
-	Lines(ctx context.Context, log *slog.Logger, serve Serve) error
+	// A line that cannot be opened is told to trouble, each time it is tried.
+	Lines(ctx context.Context, log *slog.Logger, serve Serve, trouble func(error)) error
 }
 
 // Serve runs one line until it ends and tells why; nil when ctx ended.
@@ -86,7 +88,11 @@ func (a *Analyzer) Run(ctx context.Context) error {
 	}
 	log = log.With("analyzer", a.Name)
 	serve := func(ctx context.Context, name string, conn Conn) error { return a.serve(ctx, log, name, conn) }
-	if err := a.Port.Lines(ctx, log, serve); err != nil {
+	trouble := nobody{}.Trouble
+	if a.Watch != nil {
+		trouble = a.Watch.Trouble
+	}
+	if err := a.Port.Lines(ctx, log, serve, trouble); err != nil {
 		return fmt.Errorf("analyzer %s: %w", a.Name, err)
 	}
 	return nil
@@ -110,10 +116,11 @@ func (a *Analyzer) serve(ctx context.Context, log *slog.Logger, name string, con
 // nobody watches when nobody does.
 type nobody struct{}
 
-func (nobody) LineUp(string)          {}
-func (nobody) LineDown(string, error) {}
-func (nobody) Received(int)           {}
-func (nobody) Sent(int)               {}
-func (nobody) Message(lab.Mark)       {}
-func (nobody) Remark(string)          {}
-func (nobody) Refused([]byte, string) {}
+func (nobody) LineUp(string)                  {}
+func (nobody) LineDown(string, error)         {}
+func (nobody) Received(int)                   {}
+func (nobody) Sent(int)                       {}
+func (nobody) Message(lab.Mark)               {}
+func (nobody) Remark(string)                  {}
+func (nobody) Refused(string, []byte, string) {}
+func (nobody) Trouble(error)                  {}

@@ -26,7 +26,7 @@ func dialTCP(ctx context.Context, addr string) (net.Conn, error) {
 }
 
 // Lines holds one connection to the analyzer until ctx ends.
-func (p *Dial) Lines(ctx context.Context, log *slog.Logger, serve Serve) error {
+func (p *Dial) Lines(ctx context.Context, log *slog.Logger, serve Serve, trouble func(error)) error {
 	dial := p.dial
 	if dial == nil {
 		dial = dialTCP
@@ -38,6 +38,6 @@ func (p *Dial) Lines(ctx context.Context, log *slog.Logger, serve Serve) error {
 		}
 		return conn, nil
 	}
-	keepOpen(ctx, log, p.Addr, open, func(tries int) time.Duration { return jitter(tries, dialFirst, dialLimit) }, serve)
+	keepOpen(ctx, log, p.Addr, open, func(tries int) time.Duration { return jitter(tries, dialFirst, dialLimit) }, serve, trouble)
 	return nil
 }

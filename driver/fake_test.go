@@ -237,14 +237,16 @@ func (d *diary) Received(n int)               { d.note(func() { d.in += n }) }
 func (d *diary) Sent(n int)                   { d.note(func() { d.out += n }) }
 func (d *diary) Message(mark lab.Mark)        { d.note(func() { d.marks += string(mark) }) }
 func (d *diary) Remark(word string)           { d.note(func() { d.words = append(d.words, word) }) }
-func (d *diary) Refused(text []byte, why string) {
+func (d *diary) Trouble(error)                {}
+
+func (d *diary) Refused(_ string, text []byte, why string) {
 	d.note(func() { d.refused = append(d.refused, string(text)+": "+why) })
 }
 
 // onePipe is a Port with one line.
 type onePipe struct{ conn Conn }
 
-func (p onePipe) Lines(ctx context.Context, _ *slog.Logger, serve Serve) error {
+func (p onePipe) Lines(ctx context.Context, _ *slog.Logger, serve Serve, _ func(error)) error {
 	serve(ctx, "pipe", p.conn)
 	return nil
 }

@@ -321,7 +321,7 @@ func TestTwoLines(t *testing.T) {
 
 type twoPipes struct{ conns [2]net.Conn }
 
-func (p twoPipes) Lines(ctx context.Context, _ *slog.Logger, serve Serve) error {
+func (p twoPipes) Lines(ctx context.Context, _ *slog.Logger, serve Serve, _ func(error)) error {
 	first := make(chan struct{})
 	go func() { serve(ctx, "first", p.conns[0]); close(first) }()
 	serve(ctx, "second", p.conns[1])

@@ -55,7 +55,7 @@ func (l tcpListener) Accept() (net.Conn, error) {
 }
 
 // Lines accepts connections until ctx ends. A missing allow-list beyond loopback is an error at once.
-func (p *Listen) Lines(ctx context.Context, log *slog.Logger, serve Serve) error {
+func (p *Listen) Lines(ctx context.Context, log *slog.Logger, serve Serve, trouble func(error)) error {
 	log = log.With("listen", p.Addr)
 	listen := p.listen
 	if listen == nil {
@@ -81,7 +81,9 @@ func (p *Listen) Lines(ctx context.Context, log *slog.Logger, serve Serve) error
 		if ctx.Err() != nil {
 			break
 		}
-		o.begin(&Error{ListenFailed, p.Addr, err, "labagent tries again by itself; see which program has the address, and that this computer has it"})
+		err = &Error{ListenFailed, p.Addr, err, "labagent tries again by itself; see which program has the address, and that this computer has it"}
+		o.begin(err)
+		trouble(err)
 		sleep(ctx, jitter(max(tries, 1), bindFirst, bindLimit))
 	}
 	return nil

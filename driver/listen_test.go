@@ -215,7 +215,7 @@ func TestCaps(t *testing.T) {
 
 func TestBeyondLoopbackWantsAllowList(t *testing.T) {
 	p := &Listen{Addr: "0.0.0.0:0"}
-	err := p.Lines(t.Context(), slog.New(slog.DiscardHandler), nil)
+	err := p.Lines(t.Context(), slog.New(slog.DiscardHandler), nil, func(error) {})
 	var ours *Error
 	if !errors.As(err, &ours) || ours.Code != AllowMissing {
 		t.Errorf("got %v, want %s", err, AllowMissing)
@@ -236,7 +236,7 @@ func TestListenAgain(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan error)
 		go func() {
-			ended <- p.Lines(ctx, slog.New(slog.NewTextHandler(&log, nil)), func(context.Context, string, Conn) error { return nil })
+			ended <- p.Lines(ctx, slog.New(slog.NewTextHandler(&log, nil)), func(context.Context, string, Conn) error { return nil }, func(error) {})
 		}()
 		time.Sleep(5 * time.Minute) // in the bubble
 		stop()

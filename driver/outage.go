@@ -45,7 +45,7 @@ const settled = 3 * time.Second
 
 // keepOpen opens one line, serves it, and does so again for as long as ctx lives. wait tells how long to wait after so many
 // tries in a row that came to nothing.
-func keepOpen(ctx context.Context, log *slog.Logger, name string, open func(context.Context) (Conn, error), wait func(tries int) time.Duration, serve Serve) {
+func keepOpen(ctx context.Context, log *slog.Logger, name string, open func(context.Context) (Conn, error), wait func(tries int) time.Duration, serve Serve, trouble func(error)) {
 	o := outage{log: log.With("line", name), down: "line down", up: "line up again"}
 	for tries := 0; ctx.Err() == nil; {
 		conn, err := open(ctx)
@@ -55,6 +55,8 @@ func keepOpen(ctx context.Context, log *slog.Logger, name string, open func(cont
 			if !steady.Stop() {
 				tries = 0
 			}
+		} else {
+			trouble(err)
 		}
 		if ctx.Err() != nil {
 			return

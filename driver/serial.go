@@ -85,14 +85,14 @@ func (p *Serial) Check() error {
 
 // Lines keeps the port open until ctx ends. Settings that cannot be are an error at once; a port that is missing is waited
 // for.
-func (p *Serial) Lines(ctx context.Context, log *slog.Logger, serve Serve) error {
+func (p *Serial) Lines(ctx context.Context, log *slog.Logger, serve Serve, trouble func(error)) error {
 	mode, err := p.mode()
 	if err != nil {
 		return err
 	}
 	open := func(context.Context) (Conn, error) { return openPort(p.Path, mode) }
 	wait := func(tries int) time.Duration { return min(reopenLimit, reopenFirst*time.Duration(tries)) }
-	keepOpen(ctx, log, p.Path, open, wait, serve)
+	keepOpen(ctx, log, p.Path, open, wait, serve, trouble)
 	return nil
 }
 

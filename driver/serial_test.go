@@ -32,7 +32,7 @@ func TestSerialSettings(t *testing.T) {
 				t.Errorf("Check: %v", err)
 			}
 			if !c.ok {
-				if err := c.port.Lines(context.Background(), slog.New(slog.DiscardHandler), nil); err == nil {
+				if err := c.port.Lines(context.Background(), slog.New(slog.DiscardHandler), nil, func(error) {}); err == nil {
 					t.Error("Lines waits for what cannot be")
 				}
 			}

@@ -207,7 +207,7 @@ func (l *line) tellRefused(text []byte, reason string) {
 		return
 	}
 	l.refused = text
-	l.watch.Refused(text, reason)
+	l.watch.Refused(l.name, text, reason)
 }
 
 func (l *line) note(word string) {

@@ -18,6 +18,9 @@ type Client struct {
 	Lifetime time.Duration // of its tokens; 0: an hour
 	Policy   *Policy       // nil: none, and so everything is allowed
 
+	// JWKS is what its jwksUri answers with, asked at every assertion; nil: it has none. An error is a host that is down.
+	JWKS func() ([]byte, error)
+
 	Disabled       bool // status off: no new token; tokens already issued and Basic go on working
 	Blocked        bool // its address is not allowed: no new token
 	MembershipGone bool // no new token; 410 for tokens already issued

@@ -4,7 +4,7 @@
 // `labagent demo` and the tests; it keeps everything in memory.
 //
 // It is checked against recorded exchanges of a real server (wire_test.go). Left out: bots, agents and the websocket,
-// Binary, GraphQL, asynchronous batches, private_key_jwt, FHIRPath in policies, vread and history.
+// Binary, GraphQL, asynchronous batches, FHIRPath in policies, vread and history.
 package sandbox
 
 import (

@@ -36,7 +36,13 @@ func (c *call) token() {
 		return
 	}
 	id, secret := form.Get("client_id"), form.Get("client_secret")
-	switch header := c.r.Header.Get("Authorization"); {
+	switch header, kind := c.r.Header.Get("Authorization"), form.Get("client_assertion_type"); {
+	case kind != "":
+		var wrong string
+		if id, secret, wrong = c.assertion(kind, form.Get("client_assertion")); wrong != "" {
+			c.refuseToken(wrong)
+			return
+		}
 	case strings.HasPrefix(header, "Basic "):
 		id, secret = basic(strings.TrimPrefix(header, "Basic "))
 	case header != "":

@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -74,6 +75,7 @@ type bench struct {
 	client Client
 	now    time.Time
 	token  string
+	jwt    string // in place of a client assertion that was left out
 	e      exchange
 	dir    string
 }
@@ -87,6 +89,7 @@ func (b *bench) do(e exchange) *http.Response {
 	r := &http.Request{Method: e.method, URL: target, Host: target.Host, Header: e.header.Clone(), Body: http.NoBody}
 	r.Header.Del("Content-Length")
 	body := strings.ReplaceAll(e.body, "client_secret=<redacted>", "client_secret="+b.client.Secret)
+	body = strings.ReplaceAll(body, "client_assertion=<jwt>", "client_assertion="+b.jwt)
 	switch scheme, _, _ := strings.Cut(r.Header.Get("Authorization"), " "); scheme {
 	case "Bearer":
 		r.Header.Set("Authorization", "Bearer "+b.token)
@@ -301,9 +304,19 @@ var covered = map[string]func(*bench){
 	"search-identifier.http": func(b *bench) {
 		b.put(strings.Replace(glucose("w1", w1), `"final"`, `"amended"`, 1))
 	},
-	"token-429-rate-limited.http":       func(b *bench) { b.again(160) }, // the one that got the token counts too
-	"token-cc-basic-ok.http":            nothing,
-	"token-cc-offline-scope.http":       nothing,
+	"token-429-rate-limited.http":  func(b *bench) { b.again(160) }, // the one that got the token counts too
+	"token-cc-basic-ok.http":       nothing,
+	"token-cc-offline-scope.http":  nothing,
+	"token-assertion-badaud.http":  func(b *bench) { b.assert(claim("aud", "http://127.0.0.1:8103/")) },
+	"token-assertion-badkid.http":  func(b *bench) { b.assert(claim("kid", "another")) },
+	"token-assertion-badsub.http":  func(b *bench) { b.assert(claim("sub", "somebody")) },
+	"token-assertion-expired.http": func(b *bench) { b.assert(claim("exp", b.now.Add(-time.Minute).Unix())) },
+	"token-assertion-jwks-down.http": func(b *bench) {
+		b.assert(nil)
+		b.change(func(c *Client) { c.JWKS = func() ([]byte, error) { return nil, errors.New("down") } })
+	},
+	"token-assertion-noCheck.http":      func(b *bench) { b.assert(claim("aud", "http://127.0.0.1:8103/fhir/R4")) },
+	"token-assertion-ok.http":           func(b *bench) { b.assert(nil) },
 	"token-cc-post-ok.http":             nothing,
 	"token-err-bad-grant.http":          nothing,
 	"token-err-bearer-header.http":      nothing,
@@ -368,7 +381,6 @@ var notCovered = map[string]string{
 	"policy-binary-create-only":  "nothing is delivered as Binary yet",
 	"policy-writeconstraint-403": "writeConstraint is FHIRPath, which the sandbox does not speak",
 	"setup-project-init":         "an administrator's way",
-	"token-assertion-":           "private_key_jwt comes with the issue access",
 	"token-exchange-no-idp":      "labagent exchanges no tokens",
 }
 
@@ -495,7 +507,7 @@ var masks = []struct {
 	{regexp.MustCompile(`5\.0\.10-\w+`), "VERSION"},
 	{regexp.MustCompile(`"display":\s*"(Lab Test|Sandbox)"`), `"display":"PROJECT"`},
 	{regexp.MustCompile(`"name":\s*"(Lab Test|Sandbox)"`), `"name":"PROJECT"`},
-	{regexp.MustCompile(`"(name|display)":\s*"(full|agent-1-min|c-only|rot|short)"`), `"$1":"CLIENT"`},
+	{regexp.MustCompile(`"(name|display)":\s*"(full|agent-1-min|c-only|rot|short|jwt)"`), `"$1":"CLIENT"`},
 }
 
 func comparable(text string) any {

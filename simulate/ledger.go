@@ -27,12 +27,12 @@ type Entry struct {
 
 // Counts are the oddities of the conversation.
 type Counts struct {
-	Refusals   int // NAK to a frame, AE, AR, CE or CR
-	Busy       int // NAK to an ENQ
-	Contention int // ENQ met ENQ
-	Timeouts   int // no answer in time
-	Stray      int // acknowledgements of something not waited for
-	Disorder   int // acknowledgements out of order; means something only while nothing is dropped
+	Refusals   int `json:"refusals"`   // NAK to a frame, AE, AR, CE or CR
+	Busy       int `json:"busy"`       // NAK to an ENQ
+	Contention int `json:"contention"` // ENQ met ENQ
+	Timeouts   int `json:"timeouts"`   // no answer in time
+	Stray      int `json:"stray"`      // acknowledgements of something not waited for
+	Disorder   int `json:"disorder"`   // acknowledgements out of order; means something only while nothing is dropped
 }
 
 func (l *Ledger) add(analyzer, specimen string, test Test, value string) *Entry {

@@ -60,7 +60,12 @@ type Server struct {
 	Delivered    uint64    `json:"delivered"` // items
 	Method       string    `json:"auth_method"`
 	TokenUntil   time.Time `json:"token_until,omitzero"`
-	ClockSkew    string    `json:"clock_skew,omitempty"` // this machine's clock ahead of the server's
+	// BasicFallback tells that Basic stands in for OAuth, which the server does not offer, and BasicSince since when.
+	BasicFallback bool      `json:"basic_fallback"`
+	BasicSince    time.Time `json:"basic_since,omitzero"`
+	AuthProblem   string    `json:"auth_problem,omitempty"` // why the last attempt to get a token failed
+	AuthRefused   bool      `json:"auth_refused,omitempty"` // the server named our credentials as the reason
+	ClockSkew     string    `json:"clock_skew,omitempty"`   // this machine's clock ahead of the server's
 }
 
 // Queue is the numbers of the queue.
@@ -164,7 +169,7 @@ type Watch struct {
 	board    *Board
 	analyzer string
 	// OnRefused is called for every refusal with its text, to be listed; nil: it is only counted.
-	OnRefused func(text []byte, reason string)
+	OnRefused func(line string, text []byte, reason string)
 }
 
 func (w *Watch) change(do func(*Analyzer)) {
@@ -218,9 +223,18 @@ func (w *Watch) Remark(word string) {
 }
 
 // Refused counts a piece that was turned away for good.
-func (w *Watch) Refused(text []byte, reason string) {
+func (w *Watch) Refused(line string, text []byte, reason string) {
 	w.change(func(a *Analyzer) { a.Refusals++ })
 	if w.OnRefused != nil {
-		w.OnRefused(text, reason)
+		w.OnRefused(line, text, reason)
 	}
+}
+
+// Trouble tells why a line cannot be opened.
+func (w *Watch) Trouble(err error) {
+	w.change(func(a *Analyzer) {
+		if a.Lines == 0 {
+			a.Problem = err.Error()
+		}
+	})
 }

@@ -131,6 +131,7 @@ var (
 	descQueueBytes  = gauge("queue_bytes", "Bytes of what is undelivered.")
 	descOldest      = gauge("queue_oldest_waiting_seconds", "Age of the oldest waiting item.")
 	descReachable   = gauge("server_reachable", "1 while the server answers.")
+	descBasic       = gauge("auth_basic_fallback", "1 while Basic stands in for OAuth, which the server does not offer.")
 	descDelivered   = gauge("delivered_total", "Items delivered.")
 	descAttention   = gauge("attention", "What needs a person, by reason.", "analyzer", "reason", "acked")
 )
@@ -139,7 +140,7 @@ var (
 func (metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descLines, descLastByte, descLastMessage, descMessages, descRefusals, descBytes, descRemarks, descItems, descQueueBytes,
-		descOldest, descReachable, descDelivered, descAttention,
+		descOldest, descReachable, descBasic, descDelivered, descAttention,
 	} {
 		ch <- d
 	}
@@ -185,6 +186,11 @@ func (m metrics) Collect(ch chan<- prometheus.Metric) {
 		reachable = 1
 	}
 	send(descReachable, prometheus.GaugeValue, reachable)
+	basic := 0.0
+	if s.Server.BasicFallback {
+		basic = 1
+	}
+	send(descBasic, prometheus.GaugeValue, basic)
 	send(descDelivered, prometheus.CounterValue, float64(s.Server.Delivered))
 	for _, a := range s.Attention {
 		send(descAttention, prometheus.GaugeValue, float64(a.Count), a.Analyzer, a.Reason, fmt.Sprint(a.Acked))

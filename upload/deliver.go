@@ -46,7 +46,7 @@ func (r *run) finish(j *job) error {
 		r.log.Warn("something of an item is held", "analyzer", j.lane.Analyzer, "item", id, "reason", j.left[0].Reason, "held", len(j.left))
 	}
 	if r.Watch != nil {
-		r.Watch.Delivered(j.lane.Analyzer, id, time.Now())
+		r.Watch.Delivered(j.lane.Analyzer, id, time.Now(), j.stored())
 	}
 	return nil
 }

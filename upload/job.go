@@ -146,6 +146,15 @@ func (p *part) batch(most int) int {
 	return min(most, len(p.todo))
 }
 
+// stored is how many results of the item are on the server.
+func (j *job) stored() int {
+	n := 0
+	for _, p := range j.parts {
+		n += len(p.ids)
+	}
+	return n
+}
+
 // unclear counts a refusal that tells nothing.
 func (j *job) unclear(now time.Time) {
 	if j.fails == 0 {

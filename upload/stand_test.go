@@ -61,7 +61,7 @@ func (w *watcher) Server(s State) {
 	w.states = append(w.states, s)
 }
 
-func (w *watcher) Delivered(_ string, id uint64, _ time.Time) {
+func (w *watcher) Delivered(_ string, id uint64, _ time.Time, _ int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.delivered = append(w.delivered, id)

@@ -40,7 +40,8 @@ type Watcher interface {
 	// Server is told whenever the state of the way to the server changed.
 	Server(State)
 	// Delivered is told when all of an item that could be delivered is on the server.
-	Delivered(analyzer string, id uint64, at time.Time)
+	// Stored is how many results of it are on the server: none when all of it is held.
+	Delivered(analyzer string, id uint64, at time.Time, stored int)
 }
 
 // Lane is one analyzer's way to the server.

@@ -134,7 +134,7 @@ func (b *bubble) port(name string) driver.Port {
 // pipes is a Port whose lines are pipes.
 type pipes chan net.Conn
 
-func (p pipes) Lines(ctx context.Context, _ *slog.Logger, serve driver.Serve) error {
+func (p pipes) Lines(ctx context.Context, _ *slog.Logger, serve driver.Serve, _ func(error)) error {
 	var lines sync.WaitGroup
 	defer lines.Wait()
 	for {

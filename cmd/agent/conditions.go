@@ -32,7 +32,7 @@ var do = map[string]string{
 	upload.RefusedUnclear: "The server refused again and again without saying why. labagent queue show tells what it said.",
 	upload.Differs:        "The server has another value under the same identity. labagent queue show tells which.",
 	"refused-at-the-line": "The analyzer was refused and may not offer the result again. labagent queue refused lists what to send again.",
-	"backlog":             "%d messages wait for delivery. labagent status tells what is wrong with the server.",
+	"backlog":             "%d messages wait for delivery. The server line of labagent status tells why.",
 	"not-configured":      "%d messages wait of an analyzer that is not configured, and are not delivered. Give its entry its old name back.",
 	"full":                "The queue is full or the disk does not answer; analyzers are refused. Make room or mend the way to the server.",
 }

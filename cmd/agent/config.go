@@ -10,8 +10,7 @@ import (
 )
 
 func configCommand(o *options) *cobra.Command {
-	parent := &cobra.Command{Use: "config", Short: "Look at the configuration"}
-	parent.AddCommand(&cobra.Command{
+	return parent("config", "Look at the configuration", &cobra.Command{
 		Use:   "validate",
 		Short: "Check the configuration; every fault names line and key",
 		Args:  exactly(0),
@@ -32,7 +31,6 @@ func configCommand(o *options) *cobra.Command {
 			return nil
 		},
 	})
-	return parent
 }
 
 // warnings are what is allowed and seldom wise.
@@ -46,6 +44,9 @@ func warnings(cfg *config.Config) []string {
 	}
 	if cfg.Auth.Method == "basic" {
 		list = append(list, "auth.method: basic sends the secret with every request, and the server checks less than with a token; prefer client_credentials")
+	}
+	if cfg.Auth.BasicFallback == "if_unsupported" {
+		list = append(list, "auth.basic_fallback: where the server offers no OAuth the secret goes with every request, and the server checks less")
 	}
 	if cfg.Log.WireFile != "" {
 		list = append(list, "log.wire_file: it holds patient data; switch it off when the hunt is over")

@@ -130,8 +130,16 @@ func (p *plant) listItems(w http.ResponseWriter, r *http.Request) {
 		states = append(slices.Clone(states), queue.Delivered)
 	} else if s != "" {
 		states = []queue.State{queue.State(s)}
+		if states[0] != queue.Delivered && !slices.Contains(queue.Undelivered, states[0]) {
+			http.Error(w, fmt.Sprintf("no state %q; there are waiting, held, parked, incomplete, delivered, and all", s), http.StatusBadRequest)
+			return
+		}
 	}
 	specimen, analyzer := r.FormValue("specimen"), r.FormValue("analyzer")
+	if _, waits := p.queue.Stats().Analyzers[analyzer]; analyzer != "" && p.analyzers[analyzer] == nil && !waits {
+		http.Error(w, fmt.Sprintf("no analyzer %q; labagent status lists them", analyzer), http.StatusBadRequest)
+		return
+	}
 	rows, items := []row{}, 0
 	err := p.queue.List(func(item *queue.Item) bool {
 		if analyzer != "" && item.Analyzer != analyzer {

@@ -160,6 +160,8 @@ func TestDiskFull(t *testing.T) {
 		}
 		return specimen, ok
 	}
+	send("A")
+	s.drained(60 * time.Second) // so there is a token
 	s.server.Switch(func(sw *sandbox.Switches) { sw.Off = true })
 	for range 10 {
 		for _, protocol := range []string{"A", "H"} {
@@ -201,7 +203,7 @@ func TestDiskFull(t *testing.T) {
 	s.command(9, "status")
 
 	s.server.Switch(func(sw *sandbox.Switches) { sw.Off = false })
-	s.drained(60 * time.Second)
+	s.drained(120 * time.Second) // the token endpoint is asked once a minute
 	wantSpecimens(t, s, accepted)
 	if free := room(t, s.data); free > 256<<10 {
 		t.Errorf("%d bytes were free: that was no full disk", free)

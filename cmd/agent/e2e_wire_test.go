@@ -207,7 +207,7 @@ func TestResultsReachTheServer(t *testing.T) {
 	})
 	s.server.Switch(func(sw *sandbox.Switches) { sw.Off, sw.LoseAnswers, sw.Conflicts = false, 2, 2 })
 	measuring.Wait()
-	s.drained(60 * time.Second)
+	s.drained(3 * time.Minute) // a token endpoint that did not answer is asked once a minute
 
 	reports := s.server.Resources("DiagnosticReport")
 	for name, a := range map[string]*simulate.Analyzer{"hematology-1": hematology, "chemistry-1": chemistry} {

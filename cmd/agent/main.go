@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	_ "time/tzdata" // a service may run where no zones are installed
 
@@ -25,6 +26,9 @@ const (
 	exitUsage      = 2
 	exitConfig     = 3
 	exitNotRunning = 4
+	exitRefused    = 5
+	exitNoServer   = 6
+	exitRights     = 7
 	exitAttention  = 9
 	exitNothing    = 10
 	exitInterrupt  = 130
@@ -72,6 +76,9 @@ func execute(ctx context.Context, args []string) int {
 	case errors.As(err, &faults):
 		fmt.Fprintln(os.Stderr, err)
 		return exitConfig
+	case strings.HasPrefix(err.Error(), "unknown command"): // cobra has no type for it
+		fmt.Fprintln(os.Stderr, "error:", err)
+		return exitUsage
 	case errors.Is(err, status.ErrNotRunning):
 		fmt.Fprintln(os.Stderr, "error:", err)
 		fmt.Fprintln(os.Stderr, "hint: start it, or name its configuration with --config")
@@ -103,7 +110,7 @@ func commands() *cobra.Command {
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(
 		runCommand(o), demoCommand(o), configCommand(o), statusCommand(o), queueCommand(o), ackCommand(o), decodeCommand(o),
-		simulateCommand(o), versionCommand(o),
+		simulateCommand(o), authCommand(o), versionCommand(o),
 	)
 	return root
 }
@@ -112,7 +119,7 @@ func commands() *cobra.Command {
 func (o *options) load() (*config.Config, error) {
 	for key := range o.set {
 		if key == "auth.client_secret" {
-			return nil, &exit{exitUsage, errors.New("a secret is never a flag; use LABAGENT_AUTH_CLIENT_SECRET or auth.client_secret_file")}
+			return nil, &exit{exitUsage, errors.New("a secret is never a flag; use labagent auth set-secret, auth.client_secret_file or LABAGENT_AUTH_CLIENT_SECRET")}
 		}
 	}
 	cfg, err := config.Load(o.config, o.set)
@@ -129,6 +136,22 @@ func (o *options) load() (*config.Config, error) {
 		return nil, faults
 	}
 	return &cfg, nil
+}
+
+// parent is a command that only holds others: alone it shows them, a mistyped one is wrong usage and not success.
+func parent(use, short string, members ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   use,
+		Short: short,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return &exit{exitUsage, fmt.Errorf("unknown command %q; labagent %s --help lists them", args[0], use)}
+			}
+			return cmd.Help()
+		},
+	}
+	cmd.AddCommand(members...)
+	return cmd
 }
 
 // exactly wants n arguments, or the usage is wrong.

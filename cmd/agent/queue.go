@@ -19,18 +19,32 @@ import (
 )
 
 func queueCommand(o *options) *cobra.Command {
-	parent := &cobra.Command{Use: "queue", Short: "Look at and decide about what lies on disk"}
-	parent.AddCommand(queueList(o), queueShow(o), queueRetry(o), queueRelease(o), queueRefused(o))
-	return parent
+	return parent("queue", "Look at and decide about what lies on disk",
+		queueList(o), queueShow(o), queueRetry(o), queueRelease(o), queueRefused(o))
 }
 
 // found turns "there is none" of the agent into its exit code.
 func found(err error) error {
 	var refusal *status.Refusal
-	if errors.As(err, &refusal) && refusal.Status == http.StatusNotFound {
+	switch {
+	case errors.As(err, &refusal) && refusal.Status == http.StatusNotFound:
 		return &exit{exitNothing, err}
+	case errors.As(err, &refusal) && refusal.Status == http.StatusBadRequest:
+		return &exit{exitUsage, err}
 	}
 	return err
+}
+
+// decide sends a decision about an item and says that it was taken.
+func (o *options) decide(cmd *cobra.Command, path string, decision any, done string) error {
+	if err := o.call(cmd.Context(), "POST", path, decision, nil); err != nil {
+		return found(err)
+	}
+	if o.json {
+		return printJSON(cmd.OutOrStdout(), map[string]string{"schema": "labagent.done/1", "done": done})
+	}
+	fmt.Fprintln(cmd.OutOrStdout(), done)
+	return nil
 }
 
 func queueList(o *options) *cobra.Command {
@@ -43,7 +57,7 @@ func queueList(o *options) *cobra.Command {
 			query := url.Values{"specimen": {specimen}, "analyzer": {analyzer}, "state": {state}}
 			var rows []row
 			if err := o.call(cmd.Context(), "GET", "/queue?"+query.Encode(), nil, &rows); err != nil {
-				return err
+				return found(err)
 			}
 			if len(rows) == 0 {
 				return &exit{exitNothing, errors.New("nothing in the queue matches")}
@@ -89,7 +103,8 @@ func printRows(w io.Writer, asJSON bool, rows []row) error {
 }
 
 func queueShow(o *options) *cobra.Command {
-	return &cobra.Command{
+	var raw bool
+	cmd := &cobra.Command{
 		Use:   "show ID",
 		Short: "Show an item with its raw message; it holds patient data",
 		Args:  exactly(1),
@@ -98,10 +113,14 @@ func queueShow(o *options) *cobra.Command {
 			if err := o.call(cmd.Context(), "GET", "/queue/"+url.PathEscape(args[0]), nil, &item); err != nil {
 				return found(err)
 			}
-			if o.json {
-				return printJSON(cmd.OutOrStdout(), item)
-			}
 			w := cmd.OutOrStdout()
+			if raw {
+				_, err := w.Write(item.Raw)
+				return err
+			}
+			if o.json {
+				return printJSON(w, item)
+			}
 			fmt.Fprintf(w, "item %d of %s (%s), received %s: %s %s\n", item.ID, item.Analyzer, item.Protocol, clock(item.Received), item.State, item.Reason)
 			if item.Problem != "" {
 				fmt.Fprintln(w, "cannot be read:", item.Problem)
@@ -121,6 +140,8 @@ func queueShow(o *options) *cobra.Command {
 			return nil
 		},
 	}
+	cmd.Flags().BoolVar(&raw, "raw", false, "only the message as received, for a file that labagent decode reads")
+	return cmd
 }
 
 func queueRetry(o *options) *cobra.Command {
@@ -129,7 +150,7 @@ func queueRetry(o *options) *cobra.Command {
 		Short: "Deliver a parked or held item again, as it is; what is delivered already is not made twice",
 		Args:  exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return found(o.call(cmd.Context(), "POST", "/queue/"+url.PathEscape(args[0])+"/retry", nil, nil))
+			return o.decide(cmd, "/queue/"+url.PathEscape(args[0])+"/retry", nil, "item "+args[0]+" goes out again")
 		},
 	}
 }
@@ -150,7 +171,7 @@ func queueRelease(o *options) *cobra.Command {
 				d.Part = &index
 			}
 			d.By = who()
-			return found(o.call(cmd.Context(), "POST", "/queue/"+url.PathEscape(args[0])+"/release", d, nil))
+			return o.decide(cmd, "/queue/"+url.PathEscape(args[0])+"/release", d, "item "+args[0]+" is released")
 		},
 	}
 	cmd.Flags().StringVar(&d.Why, "why", "", "the reason, kept with the item")
@@ -177,7 +198,7 @@ func queueRefused(o *options) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if clear {
 				query := url.Values{"specimen": {specimen}, "analyzer": {analyzer}}
-				return o.call(cmd.Context(), "POST", "/refused/clear?"+query.Encode(), nil, nil)
+				return o.decide(cmd, "/refused/clear?"+query.Encode(), nil, "forgotten")
 			}
 			var list []queue.Refusal
 			if err := o.call(cmd.Context(), "GET", "/refused", nil, &list); err != nil {
@@ -196,10 +217,14 @@ func queueRefused(o *options) *cobra.Command {
 						return err
 					}
 				}
-				rows = append(rows, []string{clock(r.At), r.Analyzer, r.Specimen, r.Reason})
+				specimen := r.Specimen
+				if specimen == "" {
+					specimen = "(not read: send again what was measured then)"
+				}
+				rows = append(rows, []string{clock(r.Since), clock(r.At), fmt.Sprint(r.Count), r.Analyzer, r.Line, specimen, r.Reason})
 			}
 			if !o.json {
-				table(cmd.OutOrStdout(), "REFUSED ANALYZER SPECIMEN REASON", rows)
+				table(cmd.OutOrStdout(), "FIRST LAST COUNT ANALYZER LINE SPECIMEN REASON", rows)
 			}
 			return nil
 		},

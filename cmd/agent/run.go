@@ -139,8 +139,8 @@ func run(ctx context.Context, cfg *config.Config, out outside) error {
 // line puts one analyzer's driver together.
 func (p *plant) line(a *analyzer, wire *driver.WireFile, out outside) *driver.Analyzer {
 	watch := p.board.Add(a.name, a.label)
-	watch.OnRefused = func(text []byte, reason string) {
-		p.queue.Refuse(queue.Refusal{At: time.Now(), Analyzer: a.name, Specimen: a.dialect.Specimen(text, a.setup), Reason: reason})
+	watch.OnRefused = func(line string, text []byte, reason string) {
+		p.queue.Refuse(queue.Refusal{At: time.Now(), Analyzer: a.name, Line: line, Specimen: a.dialect.Specimen(text, a.setup), Reason: reason})
 	}
 	d := &driver.Analyzer{
 		Name: a.name, Port: a.port, NewTalk: a.newTalk, Watch: watch, Log: out.log,
@@ -198,8 +198,10 @@ func (w watch) Server(state upload.State) {
 
 // Delivered is told what is on the server. A specimen that has come is no longer missing, however it was refused before it
 // came; what was refused of it since still is.
-func (w watch) Delivered(analyzer string, id uint64, at time.Time) {
-	w.board.Update(func(s *status.Server) { s.LastDelivery = at; s.Delivered++ })
+func (w watch) Delivered(analyzer string, id uint64, at time.Time, stored int) {
+	if stored > 0 {
+		w.board.Update(func(s *status.Server) { s.LastDelivery = at; s.Delivered++ })
+	}
 	if len(w.queue.Refusals()) == 0 && w.queue.Stats().Incomplete == 0 {
 		return
 	}
@@ -223,7 +225,26 @@ func (w watch) Delivered(analyzer string, id uint64, at time.Time) {
 
 // Token is told of each attempt to get a token.
 func (w watch) Token(state auth.State) {
-	w.board.Update(func(s *status.Server) { s.TokenUntil = state.Until })
+	entered, left := false, false
+	w.board.Update(func(s *status.Server) {
+		entered, left = state.Basic && !s.BasicFallback, !state.Basic && s.BasicFallback
+		if entered {
+			s.BasicSince = state.At
+		} else if left {
+			s.BasicSince = time.Time{}
+		}
+		s.TokenUntil, s.BasicFallback = state.Until, state.Basic
+		s.AuthProblem, s.AuthRefused = "", false
+		if state.Err != nil && !state.Basic {
+			s.AuthProblem, s.AuthRefused = state.Err.Text, state.Err.Refused
+		}
+	})
+	switch {
+	case entered:
+		w.log.Warn("the server offers no OAuth: Basic takes its place, as auth.basic_fallback says", "cause", state.Err.Text)
+	case left:
+		w.log.Info("Basic no longer takes the place of OAuth")
+	}
 }
 
 func (p *plant) alarm(network http.RoundTripper) *status.Alarm {

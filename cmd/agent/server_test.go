@@ -345,7 +345,7 @@ func TestRestartWithinDelivery(t *testing.T) {
 					}
 				})
 				b.server.Switch(func(s *sandbox.Switches) { s.Off = false })
-				b.after(time.Minute)
+				b.after(2 * time.Minute)
 				b.stop()
 				b.wantObservations("100001 WBC=6.41", "100001 HGB=13.9")
 				b.wantSheets()

@@ -60,6 +60,9 @@ func printStatus(w io.Writer, s status.Snapshot) {
 	}
 	fmt.Fprintf(w, "server    %s: %s; last delivery %s, %d delivered since the start %s ago\n",
 		s.Server.URL, server, ago(s.Server.LastDelivery, s.At), s.Server.Delivered, ago(s.Started, s.At))
+	if s.Server.BasicFallback {
+		fmt.Fprintf(w, "auth      Basic stands in for OAuth, which the server does not offer, since %s\n", ago(s.Server.BasicSince, s.At))
+	}
 	fmt.Fprintf(w, "queue     %d waiting, %d held, %d parked, %d incomplete, %d delivered and kept",
 		s.Queue.Waiting, s.Queue.Held, s.Queue.Parked, s.Queue.Incomplete, s.Queue.Delivered)
 	if !s.Queue.OldestWaiting.IsZero() {
@@ -99,7 +102,7 @@ func ackCommand(o *options) *cobra.Command {
 		Short: "Say that a person has seen an attention line of status; its alarm rests until it grows",
 		Args:  exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return found(o.call(cmd.Context(), "POST", "/ack/"+url.PathEscape(args[0]), nil, nil))
+			return o.decide(cmd, "/ack/"+url.PathEscape(args[0]), nil, args[0]+" is acknowledged; it stays on status until it is mended")
 		},
 	}
 }

@@ -147,22 +147,30 @@ func newTalk(c *config.Analyzer) func() driver.Talk {
 
 // access is how the server lets us in.
 func access(cfg *config.Config) auth.Config {
-	return auth.Config{
-		Method: cfg.Auth.Method, ClientID: cfg.Auth.ClientID, Secret: secret(&cfg.Auth),
-		Server: cfg.Server.URL, TokenURL: cfg.Auth.TokenURL, Scope: cfg.Auth.Scope,
-		CAFile: cfg.Server.CAFile, Proxy: cfg.Server.Proxy, Timeout: time.Duration(cfg.Server.Timeout),
+	c := auth.Config{
+		Method: cfg.Auth.Method, ClientID: cfg.Auth.ClientID, PrivateKeyFile: cfg.Auth.PrivateKeyFile,
+		BasicFallback: cfg.Auth.BasicFallback == "if_unsupported",
+		Server:        cfg.Server.URL, TokenURL: cfg.Auth.TokenURL, Scope: cfg.Auth.Scope,
+		CAFile: cfg.Server.CAFile, CertificateFile: cfg.Auth.CertificateFile, CertificateKeyFile: cfg.Auth.CertificateKeyFile,
+		Proxy: cfg.Server.Proxy, Timeout: time.Duration(cfg.Server.Timeout),
 	}
+	if cfg.Auth.Method != "private_key_jwt" {
+		places := secretPlaces(cfg)
+		c.Secret = func() (string, error) {
+			secret, _, err := places.Read()
+			return secret, err
+		}
+	}
+	return c
 }
 
-// secret reads the secret at every use, so that a renewed file counts without a restart.
-func secret(a *config.Auth) func() (string, error) {
-	return func() (string, error) {
-		if a.ClientSecretFile == "" {
-			return a.ClientSecret.Reveal(), nil
-		}
-		data, err := os.ReadFile(a.ClientSecretFile)
-		return strings.TrimRight(string(data), "\r\n"), err
+// secretPlaces is where the client secret of a configuration may stand.
+func secretPlaces(cfg *config.Config) auth.SecretPlaces {
+	p := auth.SecretPlaces{File: cfg.Auth.ClientSecretFile, Credentials: os.Getenv("CREDENTIALS_DIRECTORY"), Dir: dataDir(cfg)}
+	if !cfg.Auth.ClientSecret.Empty() {
+		p.Value = cfg.Auth.ClientSecret.Reveal
 	}
+	return p
 }
 
 // dataDir is where the queue and control.json of a configuration stand.
