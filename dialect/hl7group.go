@@ -210,7 +210,8 @@ func (g *grouping) newCommon(s *hl7.Segment) {
 func (g *grouping) open(order *hl7.Segment) {
 	g.m.line()
 	p := &hl7Part{specimen: g.specimen, container: g.container, common: g.common, order: order}
-	g.m.spend(len(g.person) + len(g.above) + len(g.ahead) + len(g.message) + len(g.patient) + len(g.material) + len(g.ordered))
+	above := len(g.person) + len(g.above) + len(g.ahead) + len(g.message) + len(g.patient) + len(g.material) + len(g.ordered)
+	g.m.spend(32 * above) // about what each costs of memory
 	p.notes = slices.Concat(g.message, g.patient, g.material, g.ordered)
 	p.inherited = len(p.notes)
 	p.segments = slices.Concat(g.person, g.above, g.ahead)
