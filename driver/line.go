@@ -169,9 +169,10 @@ func (l *line) loop() {
 	}()
 	for {
 		if l.turn() {
+			ctx, pieces := l.ctx, l.pieces // the loop may be another's from the next line on
 			l.takeOver.Reset(brisk)
 			inStore = true
-			err := l.store.Append(l.ctx, l.pieces)
+			err := l.store.Append(ctx, pieces)
 			inStore = false
 			if !l.takeOver.Stop() {
 				inStore = true
