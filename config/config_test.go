@@ -108,7 +108,7 @@ func TestFaultsNameLineAndKey(t *testing.T) {
 		{"a secret beside a key", "client_secret: hush", "client_secret: hush, method: private_key_jwt, private_key_file: /k", "uses no secret"},
 		{"a key for nothing", "client_secret: hush", "client_secret: hush, private_key_file: /k", "auth.private_key_file: only private_key_jwt"},
 		{"half a certificate", "client_secret: hush", "client_secret: hush, certificate_file: /c", "go together"},
-		{"neither true nor false", "client_secret: hush", "client_secret: hush, require_minimal: perhaps", "auth.require_minimal: a true or false is wanted"},
+		{"neither true nor false", "client_secret: hush", "client_secret: hush, require_minimal: perhaps", "c.yaml:2: a true or false is wanted here, not a text"},
 		{"unknown fallback", "client_secret: hush", "client_secret: hush, basic_fallback: always", `auth.basic_fallback: "always" is none of never, if_unsupported`},
 		{"fallback from basic", "client_secret: hush", "method: basic, basic_fallback: if_unsupported", "auth.basic_fallback: only client_credentials"},
 		{"proxy of another kind", `/"}`, `/", proxy: "socks5://p.example:1080"}`, "c.yaml:1: server.proxy: not a URL such as"},

@@ -302,5 +302,17 @@ func TestPolicyCommands(t *testing.T) {
 	s.server.Change(s.client.ID, func(c *sandbox.Client) { c.Secret = s.client.Secret })
 	s.server.Switch(func(sw *sandbox.Switches) { sw.Off = true })
 	check(6, func(*sandbox.Client) {})
+	s.server.Switch(func(sw *sandbox.Switches) { sw.Off = false })
+	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { // a server that tells no rights
+		if r.URL.Path == "/auth/me" {
+			http.NotFound(w, r)
+			return
+		}
+		s.server.ServeHTTP(w, r)
+	}))
+	t.Cleanup(other.Close)
+	if a := s.command(1, "policy", "check", "--set", "server.url="+other.URL); !strings.Contains(a.out, "rights cannot be checked") {
+		t.Errorf("without /auth/me:\n%s", a.out)
+	}
 	s.silent(answers...)
 }

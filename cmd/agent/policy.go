@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -103,6 +104,13 @@ func (c *checkedPolicy) ask(cmd *cobra.Command, cfg *config.Config) int {
 	findings, err := auth.Check(ctx, client, cfg.Server.URL, need(cfg))
 	if err != nil {
 		c.Problem = err.Error()
+		var e *auth.Error
+		switch {
+		case ctx.Err() != nil:
+			return exitInterrupt
+		case errors.As(err, &e) && !e.Ours:
+			return exitNoServer
+		}
 		return exitOther
 	}
 	c.Findings, c.OK = append(c.Findings, findings...), len(findings) == 0
