@@ -41,7 +41,8 @@ type Auth struct {
 	CertificateKeyFile string `yaml:"certificate_key_file"` // PEM
 	TokenURL           string `yaml:"token_url"`            // empty: <server.url>/oauth2/token
 	Scope              string `yaml:"scope"`
-	BasicFallback      string `yaml:"basic_fallback"` // never or if_unsupported
+	BasicFallback      string `yaml:"basic_fallback"`  // never or if_unsupported
+	RequireMinimal     bool   `yaml:"require_minimal"` // deliver nothing while our rights are too wide
 }
 
 // Deliver rules what is created on the server.

@@ -108,6 +108,7 @@ func TestFaultsNameLineAndKey(t *testing.T) {
 		{"a secret beside a key", "client_secret: hush", "client_secret: hush, method: private_key_jwt, private_key_file: /k", "uses no secret"},
 		{"a key for nothing", "client_secret: hush", "client_secret: hush, private_key_file: /k", "auth.private_key_file: only private_key_jwt"},
 		{"half a certificate", "client_secret: hush", "client_secret: hush, certificate_file: /c", "go together"},
+		{"neither true nor false", "client_secret: hush", "client_secret: hush, require_minimal: perhaps", "c.yaml:2: a true or false is wanted here, not a text"},
 		{"unknown fallback", "client_secret: hush", "client_secret: hush, basic_fallback: always", `auth.basic_fallback: "always" is none of never, if_unsupported`},
 		{"fallback from basic", "client_secret: hush", "method: basic, basic_fallback: if_unsupported", "auth.basic_fallback: only client_credentials"},
 		{"proxy of another kind", `/"}`, `/", proxy: "socks5://p.example:1080"}`, "c.yaml:1: server.proxy: not a URL such as"},
@@ -187,7 +188,7 @@ func TestPrecedence(t *testing.T) {
 	}
 }
 
-// samples gives each scalar key two values other than its default.
+// samples gives each scalar key two values, the first other than its default.
 func (cfg Config) samples() map[string][2]string {
 	all := map[string][2]string{}
 	for key, v := range cfg.scalars() {
@@ -196,6 +197,8 @@ func (cfg Config) samples() map[string][2]string {
 			all[key] = [2]string{"2m0s", "3d"}
 		case Size:
 			all[key] = [2]string{"32MiB", "1GiB"}
+		case bool:
+			all[key] = [2]string{"true", "false"}
 		default:
 			all[key] = [2]string{"0123", "value"}
 		}

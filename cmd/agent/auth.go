@@ -151,28 +151,43 @@ func authTestCommand(o *options) *cobra.Command {
 // answers holds the secret and is thrown away.
 func tryAuth(ctx context.Context, cfg *config.Config) (tried, int) {
 	t := tried{Schema: "labagent.auth-test/1", Method: cfg.Auth.Method}
+	client, code := entrance(cfg, &t)
+	if code != 0 {
+		return t, code
+	}
+	defer client.CloseIdleConnections()
+	code = t.try(ctx, cfg, client)
+	return t, code
+}
+
+// entrance builds the way in for one command, and keeps in t what is known of it. A code other than 0: there is none.
+func entrance(cfg *config.Config, t *tried) (*http.Client, int) {
 	c := access(cfg)
 	if c.Secret != nil {
 		_, from, err := secretPlaces(cfg).Read()
 		if err != nil {
 			t.Problem = "the client secret cannot be read: " + err.Error()
-			return t, exitRefused
+			return nil, exitRefused
 		}
 		t.Secret = from
 	}
 	c.Watch = func(s auth.State) { t.TokenUntil, t.BasicFallback = s.Until, s.Basic }
-	entry, err := auth.New(c)
+	client, err := auth.Client(c)
 	if err != nil {
 		t.Problem = err.Error()
-		return t, exitConfig
+		return nil, exitConfig
 	}
-	defer entry.Client.CloseIdleConnections()
+	return client, 0
+}
+
+// try makes the call and returns the exit code.
+func (t *tried) try(ctx context.Context, cfg *config.Config, client *http.Client) int {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimRight(cfg.Server.URL, "/")+"/auth/me", nil)
 	if err != nil {
 		t.Problem = "server.url is no URL"
-		return t, exitConfig
+		return exitConfig
 	}
-	resp, err := entry.Client.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		return t.failed(ctx, err)
 	}
@@ -181,26 +196,26 @@ func tryAuth(ctx context.Context, cfg *config.Config) (tried, int) {
 	switch {
 	case resp.StatusCode/100 == 2, resp.StatusCode == http.StatusNotFound: // another server than Medplum has no /auth/me
 		t.OK = true
-		return t, 0
+		return 0
 	case resp.StatusCode == http.StatusUnauthorized:
 		t.Refused, t.Problem = true, "the server does not know our credentials"
-		return t, exitRefused
+		return exitRefused
 	case resp.StatusCode == http.StatusForbidden, resp.StatusCode == http.StatusGone:
 		t.Problem = fmt.Sprintf("the server answers %d: look at the ClientApplication's membership and policy", resp.StatusCode)
-		return t, exitRights
+		return exitRights
 	case resp.StatusCode == http.StatusBadRequest && cannotAuthenticate(resp.Body):
 		t.Problem = "the server says that our access policy is not valid: give the ClientApplication's membership one"
-		return t, exitRights
+		return exitRights
 	}
 	t.Problem = fmt.Sprintf("the server answers %d", resp.StatusCode)
-	return t, exitNoServer
+	return exitNoServer
 }
 
 // failed says why there was no answer.
-func (t tried) failed(ctx context.Context, err error) (tried, int) {
+func (t *tried) failed(ctx context.Context, err error) int {
 	if ctx.Err() != nil {
 		t.Problem = "interrupted"
-		return t, exitInterrupt
+		return exitInterrupt
 	}
 	t.Problem = "the server was not reached"
 	var e *auth.Error
@@ -209,13 +224,13 @@ func (t tried) failed(ctx context.Context, err error) (tried, int) {
 	}
 	switch {
 	case strings.Contains(t.Problem, "Cannot authenticate"): // the token endpoint's word for a policy that is gone
-		return t, exitRights
+		return exitRights
 	case t.Refused:
-		return t, exitRefused
+		return exitRefused
 	case strings.HasPrefix(t.Problem, "the private key cannot be used"):
-		return t, exitRefused
+		return exitRefused
 	}
-	return t, exitNoServer
+	return exitNoServer
 }
 
 // cannotAuthenticate tells a policy that is gone from the other things Medplum says 400 to.

@@ -248,3 +248,71 @@ func TestAuthFallback(t *testing.T) {
 		t.Errorf("the log does not say so, or too much:\n%s", log)
 	}
 }
+
+// policyChecked is the answer of policy check --json.
+type policyChecked struct {
+	Schema, Transactions, Problem string
+	OK                            bool
+	Findings                      []struct{ Kind, Type, Reason, Text string }
+}
+
+// What policy generate prints is enough and no more; each way of being wrong has its exit code, and nothing shows the secret.
+func TestPolicyCommands(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.configure("", analyzer("hematology-1", "astm", listenKey(free(t)), panel))
+	made := s.command(0, "policy", "generate")
+	var policy sandbox.Policy
+	if err := json.Unmarshal([]byte(made.out), &policy); err != nil || len(policy.Resource) != 2 || !strings.Contains(made.out, `"resourceType": "AccessPolicy"`) {
+		t.Fatalf("policy generate: %v\n%s", err, made.out)
+	}
+	if !strings.Contains(made.err, "ClientApplication") || !strings.Contains(made.err, "ProjectMembership") {
+		t.Errorf("no steps:\n%s", made.err)
+	}
+	var none sandbox.Policy
+	if a := s.command(0, "policy", "generate", "--set", "deliver.report=none"); json.Unmarshal([]byte(a.out), &none) != nil || len(none.Resource) != 1 {
+		t.Errorf("without a sheet:\n%s", a.out)
+	}
+	s.server.Change(s.client.ID, func(c *sandbox.Client) { c.Policy = &policy })
+	answers := []answer{made, s.command(0, "policy", "check")}
+	if a := answers[1]; !strings.Contains(a.out, "allows what is needed and no more") || !strings.Contains(a.out, "as batches") {
+		t.Errorf("policy check:\n%s", a.out)
+	}
+	check := func(code int, change func(*sandbox.Client)) policyChecked {
+		t.Helper()
+		s.server.Change(s.client.ID, change)
+		answers = append(answers, s.command(code, "policy", "check"))
+		a := s.command(code, "policy", "check", "--json")
+		answers = append(answers, a)
+		return lines[policyChecked](t, a)[0]
+	}
+	if c := check(0, func(*sandbox.Client) {}); !c.OK || c.Transactions != "batch" || c.Schema != "labagent.policy-check/1" || c.Findings == nil {
+		t.Errorf("fine: %+v", c)
+	}
+	if c := check(7, func(c *sandbox.Client) { c.Policy = nil }); c.OK || len(c.Findings) != 1 || c.Findings[0].Reason != "any-type" {
+		t.Errorf("no policy: %+v", c)
+	}
+	if c := check(7, func(c *sandbox.Client) { c.Policy = &sandbox.Policy{Resource: policy.Resource[:1]} }); len(c.Findings) != 2 || c.Findings[0].Kind != "missing" {
+		t.Errorf("one entry: %+v", c)
+	}
+	if c := check(7, func(c *sandbox.Client) { c.PolicyGone = true }); c.Problem == "" {
+		t.Errorf("policy deleted: %+v", c)
+	}
+	check(5, func(c *sandbox.Client) { c.PolicyGone, c.Secret = false, "another" })
+	s.server.Change(s.client.ID, func(c *sandbox.Client) { c.Secret = s.client.Secret })
+	s.server.Switch(func(sw *sandbox.Switches) { sw.Off = true })
+	check(6, func(*sandbox.Client) {})
+	s.server.Switch(func(sw *sandbox.Switches) { sw.Off = false })
+	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { // a server that tells no rights
+		if r.URL.Path == "/auth/me" {
+			http.NotFound(w, r)
+			return
+		}
+		s.server.ServeHTTP(w, r)
+	}))
+	t.Cleanup(other.Close)
+	if a := s.command(1, "policy", "check", "--set", "server.url="+other.URL); !strings.Contains(a.out, "rights cannot be checked") {
+		t.Errorf("without /auth/me:\n%s", a.out)
+	}
+	s.silent(answers...)
+}

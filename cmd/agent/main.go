@@ -110,7 +110,7 @@ func commands() *cobra.Command {
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(
 		runCommand(o), demoCommand(o), configCommand(o), statusCommand(o), queueCommand(o), ackCommand(o), decodeCommand(o),
-		simulateCommand(o), authCommand(o), versionCommand(o),
+		simulateCommand(o), authCommand(o), policyCommand(o), versionCommand(o),
 	)
 	return root
 }

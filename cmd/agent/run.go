@@ -182,6 +182,11 @@ func (p *plant) newUploader(client *http.Client) *upload.Uploader {
 			},
 		})
 	}
+	if p.cfg.Auth.RequireMinimal {
+		u.Server = &minimal{Server: u.Server, check: func(ctx context.Context) ([]auth.Finding, error) {
+			return auth.Check(ctx, client, p.cfg.Server.URL, need(p.cfg))
+		}}
+	}
 	return u
 }
 
