@@ -156,9 +156,7 @@ func (g *grouping) dropSpecimen() {
 
 func (g *grouping) newSpecimen(s *hl7.Segment) {
 	if !g.specimenLeads && g.part != nil {
-		if g.part.specimen == nil {
-			g.part.specimen = s
-		}
+		g.part.specimen = g.m.naming(g.part.specimen, s, 2)
 		g.notes = &g.part.notes
 		g.keep(s)
 		return
@@ -173,16 +171,25 @@ func (g *grouping) newSpecimen(s *hl7.Segment) {
 	g.keep(s)
 }
 
+// naming is the first of two segments of a kind that names something in field n, or the first: the one whose id a lookup
+// finds is the one the identity of the results is made with.
+func (m *hl7Message) naming(first, second *hl7.Segment, n int) *hl7.Segment {
+	names := func(s *hl7.Segment) bool {
+		m.spend(len(s.Field(n)))
+		return identifier(m.field(s, n).whole()) != ""
+	}
+	if first == nil || !names(first) && names(second) {
+		return second
+	}
+	return first
+}
+
 func (g *grouping) newContainer(s *hl7.Segment) {
 	switch {
 	case g.part != nil && !g.containerLeads:
-		if g.part.container == nil {
-			g.part.container = s
-		}
+		g.part.container = g.m.naming(g.part.container, s, 3)
 	case g.specimen != nil && !g.used:
-		if g.container == nil {
-			g.container = s
-		}
+		g.container = g.m.naming(g.container, s, 3)
 	default:
 		// A container without SPM begins the next specimen (OUL^R21, cobas IT middleware).
 		g.part, g.common = nil, nil

@@ -174,6 +174,7 @@ func entries(body []byte, sent []Resource) ([]Outcome, error) {
 		return nil, strange(http.StatusOK)
 	}
 	outcomes := make([]Outcome, len(sent))
+	made := map[string]int{} // by id
 	for i, e := range bundle.Entry {
 		code, _, _ := strings.Cut(e.Response.Status, " ") // "201", or as FHIR's examples have it "201 Created"
 		status, err := strconv.Atoi(code)
@@ -187,8 +188,20 @@ func entries(body []byte, sent []Resource) ([]Outcome, error) {
 				return nil, strange(status)
 			}
 			if o.Class == Exists {
+				// What is there already is compared with ours; an answer that keeps it to itself could be of anything.
+				var there struct {
+					ResourceType string `json:"resourceType"`
+					ID           string `json:"id"`
+				}
+				if json.Unmarshal(e.Resource, &there) != nil || there.ResourceType != sent[i].Type || there.ID != o.ID {
+					return nil, strange(status)
+				}
 				o.Existing = e.Resource
 			}
+			if other, twice := made[o.ID]; twice && sent[other].IfNoneExist != sent[i].IfNoneExist {
+				return nil, strange(status) // one id cannot be two resources
+			}
+			made[o.ID] = i
 		}
 		outcomes[i] = o
 	}

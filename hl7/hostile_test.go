@@ -51,3 +51,25 @@ func TestDivide(t *testing.T) {
 		}
 	}
 }
+
+// TestNoiseIsNoMessage: bytes of a line at the wrong speed, a VT among them now and then, leave nothing to keep; the torn
+// beginning of a message does.
+func TestNoiseIsNoMessage(t *testing.T) {
+	for text, want := range map[string]int{
+		"\x0b\xff\x80xyz\x0b\x00\xfe\x0b\x0bA\x0b": 0,
+		"\x0bMSH|^~\\&|A\x0bMSH|^~\\&|B\x0b":       2,
+		"\x0b\r\nMS\x0bBHS|^~\\&\x0b":              2,
+	} {
+		m := NewMLLP(Options{})
+		m.Feed(time.Now(), []byte(text))
+		got := 0
+		for _, mark, ok := m.Take(); ok; _, mark, ok = m.Take() {
+			if mark == '!' {
+				got++
+			}
+		}
+		if got != want {
+			t.Errorf("%q: %d pieces, want %d", text, got, want)
+		}
+	}
+}

@@ -234,13 +234,32 @@ func (m *MLLP) expire(now time.Time) {
 }
 
 // torn hands up what came of a block that will not end. The sender is told, if it can be told which message is meant.
+//
+// What does not even begin like a message is noise that happened to hold a VT, as on a serial line at the wrong speed; a
+// hundred such a second, each kept for a person to look at, would fill the disk and the memory.
 func (m *MLLP) torn(now time.Time) {
+	if !mayBegin(m.block) {
+		m.remark("noise")
+		m.block = nil
+		return
+	}
 	a := arrival{payload: m.block, mark: '!', at: now, answer: silence, text: "message torn off"}
 	if h, answerable := tornHeader(m.block); answerable {
 		a.header, a.answer = h, fail
 	}
 	m.arrived = append(m.arrived, a)
 	m.block = nil
+}
+
+// mayBegin tells whether a payload that may end anywhere begins like a message or a batch.
+func mayBegin(payload []byte) bool {
+	p := payload[leading(payload):]
+	for _, name := range []string{"MSH", "BHS", "FHS"} {
+		if n := min(len(p), len(name)); string(p[:n]) == name[:n] {
+			return n > 0
+		}
+	}
+	return false
 }
 
 // tornHeader reads the header of a payload that may end anywhere; answerable tells that MSH-10 is whole, and that the
