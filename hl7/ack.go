@@ -2,6 +2,7 @@ package hl7
 
 import (
 	"bytes"
+	"slices"
 	"time"
 )
 
@@ -16,6 +17,7 @@ func Ack(h Header, code, text string, now time.Time, id string) []byte {
 }
 
 func appendAck(ack []byte, h Header, code, text string, now time.Time, id string) []byte {
+	start := len(ack)
 	s, encoding := h.Separators, h.Field(2)
 	if h.count == 0 {
 		s = Standard
@@ -63,7 +65,9 @@ func appendAck(ack []byte, h Header, code, text string, now time.Time, id string
 		ack = append(ack, s.Field)
 		ack = s.AppendEscaped(ack, text)
 	}
-	return append(ack, CR)
+	// A VT or FS taken over from the sender would end our own block early.
+	own := slices.DeleteFunc(ack[start:], func(b byte) bool { return b == VT || b == FS })
+	return append(ack[:start+len(own)], CR)
 }
 
 // appendType answers MSH-9 with as many components as the sender has: ACK, ACK^R01 or ACK^R22^ACK.
