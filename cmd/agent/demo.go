@@ -17,8 +17,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"labagent/auth"
 	"labagent/config"
-	"labagent/packaging"
 	"labagent/sandbox"
 	"labagent/simulate"
 )
@@ -109,7 +109,7 @@ func (d *demo) run(ctx context.Context) error {
 // demoClient makes a client on the server with no more rights than the minimal policy gives.
 func demoClient(server *sandbox.Server) (sandbox.Client, error) {
 	var policy sandbox.Policy
-	if err := json.Unmarshal(packaging.AccessPolicy(demoTag), &policy); err != nil {
+	if err := json.Unmarshal(auth.Policy(auth.Need{Tag: demoTag, Report: true}).JSON(), &policy); err != nil {
 		return sandbox.Client{}, err
 	}
 	return server.AddClient(sandbox.Client{Name: "labagent demo", Policy: &policy}), nil

@@ -25,7 +25,7 @@ import (
 	"testing"
 	"time"
 
-	"labagent/packaging"
+	"labagent/auth"
 	"labagent/sandbox"
 	"labagent/simulate"
 	"labagent/status"
@@ -84,7 +84,7 @@ func newSite(t *testing.T) *site {
 	const plenty = 1 << 30
 	server := sandbox.New(sandbox.Options{Quota: plenty, AuthLimit: plenty, RequestLimit: plenty})
 	var policy sandbox.Policy
-	if err := json.Unmarshal(packaging.AccessPolicy(siteTag), &policy); err != nil {
+	if err := json.Unmarshal(auth.Policy(auth.Need{Tag: siteTag, Report: true}).JSON(), &policy); err != nil {
 		t.Fatal(err)
 	}
 	web := httptest.NewServer(server)

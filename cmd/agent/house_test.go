@@ -28,9 +28,8 @@ var house = map[string][]string{
 	"talk":      {},
 	"talktest":  {"talk"},
 	"simulate":  {"astm", "hl7", "talk"},
-	"packaging": {},
 	"bench":     {}, // nothing but tests
-	"cmd/agent": {"astm", "auth", "charset", "config", "dialect", "driver", "fhir", "filing", "hl7", "lab", "packaging", "queue", "sandbox", "simulate", "status", "upload"},
+	"cmd/agent": {"astm", "auth", "charset", "config", "dialect", "driver", "fhir", "filing", "hl7", "lab", "queue", "sandbox", "simulate", "status", "upload"},
 }
 
 // doors says through which room each outside module comes in; golang.org/x/sys is the system itself and exempt.

@@ -20,7 +20,7 @@ import (
 	"testing"
 	"time"
 
-	"labagent/packaging"
+	"labagent/auth"
 	"labagent/sandbox"
 	"labagent/simulate"
 	"labagent/status"
@@ -63,7 +63,7 @@ func TestMedplumOnSandbox(t *testing.T) {
 	web := httptest.NewServer(server)
 	t.Cleanup(web.Close)
 	var policy sandbox.Policy
-	if err := json.Unmarshal(packaging.AccessPolicy("urn:labagent|lab-7"), &policy); err != nil {
+	if err := json.Unmarshal(auth.Policy(auth.Need{Tag: "urn:labagent|lab-7", Report: true}).JSON(), &policy); err != nil {
 		t.Fatal(err)
 	}
 	r := remote{url: web.URL + "/", tag: "urn:labagent|lab-7"}
