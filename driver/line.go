@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	readSize  = 16 << 10               // bytes of one read; two such buffers a line
+	readSize  = 64 << 10               // bytes of one read; two such buffers a line
 	waitLimit = 1 << 20                // bytes that may wait for a verdict before the line stops reading
 	writeWait = 10 * time.Second       // for one write, at least half of it; an analyzer that takes no byte for so long is gone
 	brisk     = time.Millisecond       // a disk that answers within this needs no second goroutine
