@@ -238,7 +238,7 @@ func (l *line) end() {
 	ctx, cancel := context.WithTimeout(l.base, closeWait)
 	defer cancel()
 	if err := l.store.Close(ctx); err != nil {
-		l.log.Warn("an open message could not be marked incomplete; that is done at the next start", "err", err)
+		l.log.Warn("an open message could not be marked incomplete; that is done at the next start", "error", err)
 	}
 	if len(l.seen) > 0 {
 		l.log.Debug("oddities of this line", "counts", l.seen)

@@ -168,7 +168,7 @@ func (h *host) greet(ctx context.Context, conn net.Conn) {
 	h.lines.Go(func() {
 		defer leave()
 		err := h.serve(ctx, at.String(), conn)
-		h.log.Debug("connection ended", "line", at.String(), "err", err)
+		h.log.Debug("connection ended", "line", at.String(), "error", err)
 		h.forget(peer, me)
 	})
 }

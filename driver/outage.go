@@ -24,10 +24,10 @@ func (o *outage) begin(err error) {
 	o.count++
 	if o.since.IsZero() {
 		o.since = time.Now()
-		o.log.Warn(o.down, "err", err)
+		o.log.Warn(o.down, "error", err)
 		return
 	}
-	o.log.Debug(o.down, "err", err, "times", o.count)
+	o.log.Debug(o.down, "error", err, "times", o.count)
 }
 
 func (o *outage) end() {

@@ -83,9 +83,6 @@ func (w *WireFile) add(e entry) {
 	}
 }
 
-// Dropped is how many events were not written since the start.
-func (w *WireFile) Dropped() int64 { return w.dropped.Load() }
-
 // Run writes until ctx ends, and then what is still there: end it after the analyzers.
 func (w *WireFile) Run(ctx context.Context) error {
 	defer func() {
@@ -259,7 +256,7 @@ func (w *WireFile) clean(at time.Time) {
 	for _, name := range names {
 		if name < oldest {
 			if err := os.Remove(name); err != nil {
-				w.log.Warn("an old wire log could not be removed", "err", err)
+				w.log.Warn("an old wire log could not be removed", "error", err)
 			}
 		}
 	}

@@ -134,18 +134,18 @@ func TestWireLogNeverWaits(t *testing.T) {
 		for range 100 { // nobody writes yet
 			w.Record("a line", '<', time.Now(), block)
 		}
-		if got, want := w.Dropped(), int64(100-wireBytes/len(block)); got != want {
+		if got, want := w.dropped.Load(), int64(100-wireBytes/len(block)); got != want {
 			t.Errorf("%d events dropped, want %d", got, want)
 		}
 		for range 2 * wireEvents {
 			w.Note("a line", time.Now(), "! ok")
 		}
-		dropped := w.Dropped()
+		dropped := w.dropped.Load()
 		end := running(t, w)
 		synctest.Wait()
 		w.Record("a line", '<', time.Now(), block)
 		end()
-		if w.Dropped() != dropped {
+		if w.dropped.Load() != dropped {
 			t.Errorf("dropped although there was room")
 		}
 		text := fileText(t, path)
